@@ -1,0 +1,67 @@
+/** `zlib-stream` on node:zlib's synchronous calls. */
+import zlib from "node:zlib";
+import { CodecError, type PacketDecoder, type PacketEncoder } from "../engine.ts";
+import { inflateRaw } from "./inflate.ts";
+
+const { Z_SYNC_FLUSH } = zlib.constants;
+const WINDOW_SIZE = 32 * 1024;
+const SYNC_FLUSH_TAIL = [0x00, 0x00, 0xff, 0xff];
+
+/** Each packet is compressed on its own: a stream may always start a new window. */
+export function zlibStreamEncoder(level: number): PacketEncoder {
+  let first = true;
+  return {
+    encode(pages, out) {
+      const head = first ? 2 : 0;
+      if (first) out.set([0x78, 0x01]);
+      first = false;
+      const body = zlib.deflateRawSync(pages, { level, finishFlush: Z_SYNC_FLUSH });
+      out.set(body, head);
+      return head + body.length;
+    },
+    close() {},
+  };
+}
+
+/**
+ * The window lives on from packet to packet: each call inflates it again, from a
+ * stored block in front of the payload (Deno's node:zlib ignores a dictionary here).
+ */
+export function zlibStreamDecoder(): PacketDecoder {
+  let first = true;
+  let window: Uint8Array = new Uint8Array(0);
+  return {
+    decode(payload, out) {
+      const body = first ? payload.subarray(checkHeader(payload)) : payload;
+      first = false;
+      // the next packet starts on a byte only after a sync flush
+      if (!SYNC_FLUSH_TAIL.every((byte, i) => body[body.length - 4 + i] === byte)) {
+        throw new CodecError("bad data", { code: "no sync flush at the end" });
+      }
+      const inflated = new Uint8Array(window.length + out.length);
+      inflateRaw(behindWindow(window, body), inflated, { finishFlush: Z_SYNC_FLUSH });
+      out.set(inflated.subarray(window.length));
+      window = inflated.subarray(-WINDOW_SIZE);
+    },
+    close() {},
+  };
+}
+
+function checkHeader(payload: Uint8Array): number {
+  const [cmf = 0, flg = 0] = payload;
+  const isZlib = (cmf & 0x0f) === 8 && cmf >> 4 <= 7 && (cmf * 256 + flg) % 31 === 0;
+  if (!isZlib || (flg & 0x20) !== 0) throw new CodecError("bad data", { code: "no zlib header" });
+  return 2;
+}
+
+/** A stored block (RFC 1951, 3.2.4) that gives the window, then the payload. */
+function behindWindow(window: Uint8Array, body: Uint8Array): Uint8Array {
+  if (window.length === 0) return body;
+  const input = new Uint8Array(5 + window.length + body.length);
+  const view = new DataView(input.buffer);
+  view.setUint16(1, window.length, true);
+  view.setUint16(3, ~window.length & 0xffff, true);
+  input.set(window, 5);
+  input.set(body, 5 + window.length);
+  return input;
+}
