@@ -1,0 +1,79 @@
+/** Where received RAM goes, and where sent RAM comes from. */
+import type { RamBlock } from "../protocol/ram_packet.ts";
+import type { VmTail } from "../protocol/vm_tail.ts";
+
+/** What is known of a received VM besides its pages. */
+export interface ReceivedVm {
+  /** Machine type. */
+  machine: string;
+  /** The guest's uuid, 16 bytes; zeros where it has none. */
+  uuid: Uint8Array;
+  /** Page size in bytes. */
+  pageSize: number;
+  /** What followed RAM's END, whole. */
+  tail: VmTail;
+  /** The counters, in query-migrate's names. */
+  counters: Record<string, unknown>;
+}
+
+/** A block as it was finished. */
+export interface FinishedBlock extends RamBlock {
+  /** SHA-256 of its content in hex; undefined if hashing was off. */
+  sha256: string | undefined;
+  /** Pages that never arrived and were taken as zero. */
+  missing: number;
+}
+
+/** Where received RAM goes. It starts all zero. */
+export interface RamTarget {
+  /**
+   * Makes room for the blocks.
+   *
+   * @throws {ImageError} If there is none.
+   */
+  create(blocks: readonly RamBlock[], pageSize: number): void;
+  /**
+   * Writes pages.
+   *
+   * @param block Ordinal of the block.
+   * @param offset Byte offset in it.
+   * @param bytes Whole pages.
+   * @throws {ImageError} E.g. when the disk is full.
+   */
+  write(block: number, offset: number, bytes: Uint8Array): void;
+  /** Makes the image whole and durable, and returns the blocks' hashes, in block order. */
+  finish(vm: ReceivedVm, blocks: readonly FinishedBlock[]): Promise<FinishedBlock[]>;
+  /** Gives up: nothing is left behind. */
+  discard(): void;
+}
+
+/** Where sent RAM comes from. */
+export interface RamSource {
+  /** The blocks. */
+  readonly blocks: readonly RamBlock[];
+  /** Machine type, where it is known. */
+  readonly machine: string | undefined;
+  /** The guest's uuid, where it is known. */
+  readonly uuid: Uint8Array | undefined;
+  /** Page size in bytes, where it is known. */
+  readonly pageSize: number | undefined;
+  /** What follows RAM's END, where it is known. */
+  readonly deviceState: Uint8Array | undefined;
+  /**
+   * Reads pages.
+   *
+   * @param block Ordinal of the block.
+   * @param offset Byte offset in it.
+   * @param into Filled whole.
+   * @throws {ImageError} If they cannot be read.
+   */
+  read(block: number, offset: number, into: Uint8Array): void;
+  /**
+   * Checks that nobody changed the source since it was opened.
+   *
+   * @throws {ImageError} If somebody did.
+   */
+  verifyUnchanged(): void;
+  /** Gives everything back. */
+  close(): void;
+}
