@@ -1,0 +1,53 @@
+/**
+ * QEMU's multifd live migration outside QEMU: send, receive, inspect and verify
+ * a VM's memory over N parallel channels, in all of QEMU's compression methods.
+ *
+ * @example Receive a VM into a directory
+ * ```ts no-eval
+ * import { receive } from "@multifd/multifd";
+ *
+ * const vm = await receive({ listen: "127.0.0.1:4444", into: "guest" });
+ * console.log(vm.machine, vm.blocks);
+ * ```
+ *
+ * @module
+ */
+export * from "./src/errors.ts";
+export { send, type SendOptions } from "./src/migration/send.ts";
+export { receive, type ReceiveOptions } from "./src/migration/receive.ts";
+export {
+  type DirectoryReport,
+  inspect,
+  type InspectOptions,
+  type RecordingReport,
+} from "./src/migration/inspect.ts";
+export type {
+  EventHandler,
+  MigrationEvent,
+  MigrationInfo,
+  Progress,
+  RamInfo,
+} from "./src/migration/info.ts";
+export type { Received } from "./src/migration/receiver.ts";
+export type { ZeroPages } from "./src/migration/sender.ts";
+export type { ChannelCounters } from "./src/channels/receiving_channel.ts";
+export { type BlockMemory, MemoryImage, type MemoryImageOptions } from "./src/ram/memory_image.ts";
+export type { FinishedBlock, RamSource, RamTarget, ReceivedVm } from "./src/ram/target.ts";
+export { engineNames } from "./src/engines/select.ts";
+export type { SyncMode } from "./src/protocol/main_channel.ts";
+export type { RamBlock } from "./src/protocol/ram_packet.ts";
+export type { DeviceState, VmTail } from "./src/protocol/vm_tail.ts";
+export { methodNames, registerMethod } from "./src/methods/registry.ts";
+export type { Method, MethodContext, MethodReceiver, MethodSender } from "./src/methods/method.ts";
+export type {
+  CodecFault,
+  CodecFormat,
+  CodecOptions,
+  Engine,
+  MaybePromise,
+  PacketDecoder,
+  PacketEncoder,
+  PageDecoder,
+  PageEncoder,
+} from "./src/engines/engine.ts";
+export { CodecError } from "./src/engines/engine.ts";

@@ -1,0 +1,208 @@
+/** A multifd channel on the receiving side: packets in, pages out, a stop at each SYNC. */
+import { CodecError, type Engine } from "../engines/engine.ts";
+import {
+  MultifdError,
+  PeerClosedError,
+  ProtocolError,
+  UnsupportedError,
+  VerificationError,
+} from "../errors.ts";
+import type { Method, MethodReceiver } from "../methods/method.ts";
+import { MAX_PAYLOAD_SIZE } from "../methods/method.ts";
+import {
+  DEVICE_STATE_HEADER_SIZE,
+  parseDeviceStatePacket,
+} from "../protocol/device_state_packet.ts";
+import {
+  FLAG_DEVICE_STATE,
+  FLAG_SYNC,
+  PACKET_SIZE,
+  parsePacketStart,
+  parseRamPacket,
+  type RamBlock,
+  type RamPacket,
+  ramPacketHeaderSize,
+} from "../protocol/ram_packet.ts";
+import type { GuestRam } from "../ram/guest_ram.ts";
+import type { Connection } from "../transport/connection.ts";
+import type { PacketNumbers } from "./packet_numbers.ts";
+import type { SyncBarrier } from "./sync_barrier.ts";
+
+/** Counters of one channel. */
+export interface ChannelCounters {
+  /** Channel number. */
+  id: number;
+  /** Packets, SYNC packets included. */
+  packets: number;
+  /** SYNC packets. */
+  syncs: number;
+  /** Pages with data. */
+  normalPages: number;
+  /** Zero pages. */
+  zeroPages: number;
+  /** Bytes of the connection, greeting included. */
+  bytes: number;
+}
+
+/** What the channels of a migration share on the receiving side. */
+export interface ReceiveSession {
+  /** The page size, once the main channel's configuration is in. */
+  readonly pageSize: Promise<number>;
+  /** The guest's RAM, once the main channel has announced it. */
+  readonly ram: GuestRam | undefined;
+  /** Where a round ends. */
+  readonly barrier: SyncBarrier;
+  /** The numbers of all packets. */
+  readonly packetNumbers: PacketNumbers;
+  /** Whether the last marker was in RAM's END section, after which a channel may end. */
+  readonly isEnding: boolean;
+  /** Whether RAM's END is over, after which no packet may come. */
+  readonly isOver: boolean;
+  /**
+   * The migration's one method and its engine.
+   *
+   * @throws {ProtocolError} If these flags are not of that method.
+   */
+  methodOf(flags: number): { method: Method; engine: Engine | undefined };
+}
+
+const NO_BLOCKS: ReadonlyMap<string, RamBlock> = new Map();
+
+/** Reads one channel from after its greeting to its end. */
+export class ReceivingChannel {
+  /** What came so far. */
+  readonly counters: ChannelCounters;
+  readonly #connection: Connection;
+  readonly #session: ReceiveSession;
+  #payload: Uint8Array | undefined;
+  #pages: Uint8Array | undefined;
+  #receiver: MethodReceiver | undefined;
+
+  constructor(id: number, connection: Connection, session: ReceiveSession) {
+    this.counters = { id, packets: 0, syncs: 0, normalPages: 0, zeroPages: 0, bytes: 0 };
+    this.#connection = connection;
+    this.#session = session;
+  }
+
+  /**
+   * Receives until the channel ends or RAM does.
+   *
+   * @throws {MultifdError} The first thing that is wrong, with channel and packet in it.
+   */
+  async run(): Promise<void> {
+    const { counters } = this;
+    let packet: RamPacket | undefined;
+    try {
+      const pageSize = await this.#session.pageSize;
+      const header = new Uint8Array(ramPacketHeaderSize(pageSize));
+      for (;;) {
+        packet = undefined;
+        if (!await this.#readHeader(header)) return;
+        const blocks = counters.syncs > 0 ? this.#session.ram?.blocks : undefined;
+        packet = parseRamPacket(header, pageSize, blocks ?? NO_BLOCKS);
+        this.#checkNotOver(packet);
+        this.#session.packetNumbers.add(packet);
+        if (packet.block !== undefined) await this.#receivePages(packet, pageSize);
+        counters.packets++;
+        counters.bytes = this.#connection.bytesRead;
+        if ((packet.flags & FLAG_SYNC) === 0) continue;
+        counters.syncs++;
+        await this.#session.barrier.stop(counters.id);
+      }
+    } catch (error) {
+      throw error instanceof MultifdError
+        ? error.locate({ channel: counters.id, packet: counters.packets, block: packet?.block })
+        : error;
+    } finally {
+      this.#receiver?.cleanup();
+    }
+  }
+
+  /** Reads a header; false at an end of the stream that is no failure. */
+  async #readHeader(header: Uint8Array): Promise<boolean> {
+    // a device-state packet is shorter than any RAM header, and may be the last thing sent
+    const start = header.subarray(0, DEVICE_STATE_HEADER_SIZE);
+    const read = await this.#connection.read(start);
+    if (read === 0) return this.#end();
+    if (read < start.length) throw this.#cutShort("a packet's header", header.length, read);
+    if (this.counters.syncs === 0) this.#checkFirst(start);
+    if ((parsePacketStart(start) & FLAG_DEVICE_STATE) !== 0) {
+      const { idstr } = parseDeviceStatePacket(start);
+      throw new UnsupportedError(`Cannot take this migration: VFIO device state of "${idstr}"`);
+    }
+    const rest = header.subarray(start.length);
+    const more = await this.#connection.read(rest);
+    if (more === rest.length) return true;
+    throw this.#cutShort("a packet's header", header.length, read + more);
+  }
+
+  #end(): boolean {
+    if (this.#session.isEnding || this.#session.isOver) {
+      this.#session.barrier.leave(this.counters.id);
+      return false;
+    }
+    throw new PeerClosedError("Peer closed the channel before the end of RAM");
+  }
+
+  #checkFirst(start: Uint8Array): void {
+    if ((parsePacketStart(start) & FLAG_SYNC) !== 0) return;
+    throw new ProtocolError("Channel's first packet is not the set-up SYNC");
+  }
+
+  /** QEMU 7.2 and 8 may send an empty packet after the last SYNC; nothing else may come there. */
+  #checkNotOver(packet: RamPacket): void {
+    if (!this.#session.isOver) return;
+    if (packet.block === undefined && (packet.flags & FLAG_SYNC) === 0) return;
+    throw new ProtocolError("Packet comes after the last SYNC", { received: packet.packetNum });
+  }
+
+  #cutShort(what: string, expected: number, received: number): PeerClosedError {
+    return new PeerClosedError(
+      `Peer closed the channel inside ${what}, ${expected - received} bytes are missing`,
+      { expected: `${expected} bytes`, received },
+    );
+  }
+
+  async #receivePages(packet: RamPacket, pageSize: number): Promise<void> {
+    const { normalPages, zeroPages, nextPacketSize, offsets } = packet;
+    const { method, engine } = this.#session.methodOf(packet.flags);
+    const ram = this.#session.ram!;
+    if (normalPages > 0) {
+      method.checkPayloadSize(nextPacketSize, normalPages, pageSize);
+      this.#payload ??= new Uint8Array(MAX_PAYLOAD_SIZE);
+      this.#pages ??= new Uint8Array(PACKET_SIZE);
+      const payload = this.#payload.subarray(0, nextPacketSize);
+      const read = await this.#connection.read(payload);
+      if (read < payload.length) throw this.#cutShort("a payload", payload.length, read);
+      const level = method.levels?.default ?? 0;
+      this.#receiver ??= await method.receiveSetup({ pageSize, engine, level });
+      const pages = this.#pages.subarray(0, normalPages * pageSize);
+      await this.#decode(method.name, payload, pages);
+      ram.writePages(packet.block!, offsets.subarray(0, normalPages), pages);
+    }
+    ram.zeroPages(packet.block!, offsets.subarray(normalPages));
+    this.counters.normalPages += normalPages;
+    this.counters.zeroPages += zeroPages;
+  }
+
+  async #decode(method: string, payload: Uint8Array, pages: Uint8Array): Promise<void> {
+    try {
+      await this.#receiver!.receive(payload, pages);
+    } catch (error) {
+      if (!(error instanceof CodecError)) throw error;
+      const what = error.page === undefined ? "payload" : `page ${error.page} of the payload`;
+      throw new VerificationError(
+        `Cannot decode ${method}, ${what} is ${DESCRIPTION[error.fault]}`,
+        { expected: error.expected, received: error.received, code: error.code },
+        { cause: error },
+      );
+    }
+  }
+}
+
+const DESCRIPTION = {
+  "bad data": "corrupt",
+  "too short": "too short",
+  "too long": "too long",
+  "left-over input": "followed by left-over input",
+} as const;

@@ -1,0 +1,127 @@
+/** What a migration reports: its events while it runs, its figures when it is over. */
+import type { ChannelCounters } from "../channels/receiving_channel.ts";
+import type { FinishedBlock } from "../ram/target.ts";
+
+/** Figures of a migration's RAM. */
+export interface RamInfo {
+  /** Bytes of guest RAM. */
+  total: number;
+  /** Bytes on all connections. */
+  transferred: number;
+  /** Pages with data. */
+  normal: number;
+  /** Zero pages. */
+  duplicate: number;
+  /** Bytes of the pages with data. */
+  normalBytes: number;
+  /** Bytes on the multifd channels. */
+  multifdBytes: number;
+  /** Bytes on the wire per time, in megabits per second. */
+  mbps: number;
+  /** Pages of guest RAM per second. */
+  pagesPerSecond: number;
+  /** Page size in bytes. */
+  pageSize: number;
+  /** Syncs, the set-up's included. */
+  dirtySyncCount: number;
+}
+
+/** A migration that is over. */
+export interface MigrationInfo {
+  /** Always `completed`: everything else is thrown. */
+  status: "completed";
+  /** First connect to the receiver holding every page, in milliseconds. */
+  totalTime: number;
+  /** First connect to the end of the set-up sync, in milliseconds. */
+  setupTime: number;
+  /** From there to the image being hashed and on disk, in milliseconds. */
+  finishTime: number;
+  /** The compression method. */
+  method: string;
+  /** The engine that computed it; `none` for method none. */
+  engine: string;
+  /** The transport. */
+  transport: string;
+  /** Number of multifd channels. */
+  channels: number;
+  /** Machine type. */
+  machine: string;
+  /** The RAM's figures. */
+  ram: RamInfo;
+  /** The RAM blocks. */
+  blocks: FinishedBlock[];
+  /** Counters of each channel. */
+  perChannel: ChannelCounters[];
+}
+
+/** How far a migration is. */
+export interface Progress {
+  /** Pages sent or received, repeats included. */
+  pages: number;
+  /** Pages of the guest. */
+  totalPages: number;
+  /** Bytes on the wire so far. */
+  transferred: number;
+  /** Page size in bytes. */
+  pageSize: number;
+  /** Syncs so far. */
+  round: number;
+  /** Milliseconds since the first connect. */
+  elapsed: number;
+}
+
+/** What a migration tells while it runs. */
+export type MigrationEvent =
+  | { /** The receiver can be connected to. */ type: "listening"; address: string }
+  | { /** Set-up is over. */ type: "setup"; channels: number; totalPages: number }
+  | { /** A round is over on all channels. */ type: "sync"; round: number }
+  | ({ /** Told about four times a second. */ type: "progress" } & Progress)
+  | { /** Every page is in; hashing and syncing to disk begin. */ type: "finishing" }
+  | { /** Something odd that ends nothing. */ type: "warning"; message: string };
+
+/** Takes a migration's events. */
+export type EventHandler = (event: MigrationEvent) => void;
+
+/** What the figures are computed from. */
+export interface Figures {
+  /** First connect to all pages held, in milliseconds. */
+  totalTime: number;
+  /** Bytes on the main channel. */
+  mainBytes: number;
+  /** Zero pages that travelled on the main channel. */
+  mainZeroPages: number;
+  /** Pages with data that travelled on the main channel. */
+  mainNormalPages: number;
+  /** Bytes of guest RAM. */
+  total: number;
+  /** Page size in bytes. */
+  pageSize: number;
+  /** Syncs. */
+  rounds: number;
+  /** Counters of each channel. */
+  channels: readonly ChannelCounters[];
+}
+
+/** Computes the figures that people's dashboards know. */
+export function ramInfo(figures: Figures): RamInfo {
+  const { channels, pageSize } = figures;
+  const sum = (count: (channel: ChannelCounters) => number): number =>
+    channels.reduce((total, channel) => total + count(channel), 0);
+  const normal = sum((channel) => channel.normalPages) + figures.mainNormalPages;
+  const duplicate = sum((channel) => channel.zeroPages) + figures.mainZeroPages;
+  const multifdBytes = sum((channel) => channel.bytes);
+  const transferred = multifdBytes + figures.mainBytes;
+  const seconds = Math.max(figures.totalTime, 0.001) / 1000;
+  return {
+    total: figures.total,
+    transferred,
+    normal,
+    duplicate,
+    normalBytes: normal * pageSize,
+    multifdBytes,
+    mbps: transferred * 8 / 1e6 / seconds,
+    pagesPerSecond: Math.round((normal + duplicate) / seconds),
+    pageSize,
+    dirtySyncCount: figures.rounds,
+  };
+}

@@ -1,0 +1,163 @@
+/** `inspect()`: what a recording or a received directory holds, every byte of it verified. */
+import fs from "node:fs";
+import path from "node:path";
+import { ImageError, VerificationError } from "../errors.ts";
+import { parseVmTail, type VmTail } from "../protocol/vm_tail.ts";
+import { sha256Of } from "../ram/hash.ts";
+import { ImageDirectory } from "../ram/image_directory.ts";
+import { ImageFiles, readDeviceState, readManifest } from "../ram/image_files.ts";
+import { DEVICE_STATE_FILE, type Manifest, MANIFEST_FILE } from "../ram/manifest.ts";
+import { SparseMemory } from "../ram/sparse_memory.ts";
+import type { FinishedBlock } from "../ram/target.ts";
+import { isRecording, PlayedConnection, recordingFiles } from "../transport/recording.ts";
+import { type Received, Receiver } from "./receiver.ts";
+
+/** What {@linkcode inspect} can be told. */
+export interface InspectOptions {
+  /** A new directory that gets the RAM of a recording. */
+  extract?: string | undefined;
+  /** Pages that never arrived: an error, or taken as zero and counted. Default `error`. */
+  missing?: "error" | "zero" | undefined;
+  /** Most bytes of guest RAM. Default 1 TiB. */
+  maxRam?: number | undefined;
+  /** Engine to decompress with. Default `auto`. */
+  engine?: string | undefined;
+  /** Stops early. */
+  signal?: AbortSignal | undefined;
+}
+
+/** What was found in a recording. */
+export interface RecordingReport extends Received {
+  /** What it is. */
+  kind: "recording";
+}
+
+/** What was found in a received directory. */
+export interface DirectoryReport {
+  /** What it is. */
+  kind: "directory";
+  /** Machine type. */
+  machine: string;
+  /** The guest's uuid. */
+  uuid: string;
+  /** Page size in bytes. */
+  pageSize: number;
+  /** The blocks, with the hashes their files have. */
+  blocks: FinishedBlock[];
+  /** What followed RAM's END. */
+  tail: VmTail;
+  /** The counters of the migration it was received in. */
+  counters: Record<string, unknown>;
+}
+
+/**
+ * Inspects a recording (`main.bin`, `ch0.bin`…) or a directory that was received.
+ * Everything is verified: a recording is received as it would be from the wire,
+ * a directory's files are hashed and compared with its manifest.
+ *
+ * @param directory The recording or directory.
+ * @param options Where to extract to, and bounds.
+ * @returns What is in it.
+ * @throws {ImageError} If it is neither, or cannot be read.
+ * @throws {ProtocolError} If a recording does not keep to the protocol.
+ * @throws {PeerClosedError} If a recording is cut short.
+ * @throws {VerificationError} If something in it is not what it says.
+ *
+ * @example
+ * ```ts no-eval
+ * import { inspect } from "@multifd/multifd";
+ *
+ * const report = await inspect("recording");
+ * for (const { name, sha256 } of report.blocks) console.log(name, sha256);
+ * ```
+ */
+export async function inspect(
+  directory: string,
+  options: InspectOptions = {},
+): Promise<RecordingReport | DirectoryReport> {
+  if (isRecording(directory)) return await inspectRecording(directory, options);
+  if (!fs.existsSync(path.join(directory, MANIFEST_FILE))) {
+    throw new ImageError(
+      `Cannot inspect ${directory}: it has neither main.bin (a recording) nor ${MANIFEST_FILE}`,
+    );
+  }
+  if (options.extract !== undefined) {
+    throw new ImageError(`Cannot extract ${directory}: its blocks are files already`);
+  }
+  return await inspectDirectory(directory);
+}
+
+async function inspectRecording(
+  directory: string,
+  options: InspectOptions,
+): Promise<RecordingReport> {
+  const files = recordingFiles(directory);
+  const target = options.extract === undefined
+    ? new SparseMemory()
+    : new ImageDirectory(options.extract, true);
+  const receiver = new Receiver({
+    target,
+    channels: files.length - 1,
+    engine: options.engine,
+    maxRam: options.maxRam,
+    missingAsZero: options.missing === "zero",
+    timeout: 0,
+    transport: "recording",
+    isPlayback: true,
+    signal: options.signal,
+    drain: () => Promise.resolve(),
+  });
+  const done = receiver.run();
+  try {
+    for (const file of files) receiver.add(new PlayedConnection(file));
+  } catch (error) {
+    receiver.fail(error);
+  }
+  return { kind: "recording", ...await done };
+}
+
+async function inspectDirectory(directory: string): Promise<DirectoryReport> {
+  const manifest = readManifest(directory);
+  const image = new ImageFiles([directory]);
+  try {
+    const blocks = await verifyBlocks(image, manifest, directory);
+    return {
+      kind: "directory",
+      machine: manifest.machine,
+      uuid: manifest.uuid,
+      pageSize: manifest["page-size"],
+      blocks,
+      tail: parseVmTail(
+        readDeviceState(directory, manifest),
+        path.join(directory, DEVICE_STATE_FILE),
+      ),
+      counters: manifest.counters,
+    };
+  } finally {
+    image.close();
+  }
+}
+
+async function verifyBlocks(
+  image: ImageFiles,
+  manifest: Manifest,
+  directory: string,
+): Promise<FinishedBlock[]> {
+  const blocks: FinishedBlock[] = [];
+  for (const [i, block] of manifest.blocks.entries()) {
+    const usedLength = block["used-length"];
+    const sha256 = await sha256Of(usedLength, (offset, size) => {
+      const bytes = new Uint8Array(size);
+      image.read(i, offset, bytes);
+      return bytes;
+    });
+    if (block.sha256 !== null && block.sha256 !== sha256) {
+      throw new VerificationError(
+        `${path.join(directory, block.file)} differs from its manifest: sha256`,
+        { block: block.name, expected: block.sha256, received: sha256 },
+      );
+    }
+    blocks.push({ name: block.name, usedLength, sha256, missing: block["missing-pages"] });
+  }
+  return blocks;
+}

@@ -1,0 +1,143 @@
+/** `receive()`: listens, and takes one migration. */
+import fs from "node:fs";
+import path from "node:path";
+import { ImageError } from "../errors.ts";
+import { ImageDirectory } from "../ram/image_directory.ts";
+import type { MemoryImage } from "../ram/memory_image.ts";
+import { parseAddress } from "../transport/address.ts";
+import type { Connection, Listener } from "../transport/connection.ts";
+import { RecordedConnection } from "../transport/recording.ts";
+import { listen } from "../transport/runtime.ts";
+import type { EventHandler } from "./info.ts";
+import { checkChannels, checkMethod, checkTimeout, DEFAULT_TIMEOUT } from "./options.ts";
+import { type Received, Receiver } from "./receiver.ts";
+
+/** What {@linkcode receive} is told. */
+export interface ReceiveOptions {
+  /** Where to listen: `HOST:PORT`, `[V6]:PORT` or `unix:PATH`; port 0 takes any. */
+  listen: string;
+  /** Where the RAM goes: a directory that does not exist yet, or memory. */
+  into: string | MemoryImage;
+  /** The one method to take. Default: what arrives. */
+  method?: string | undefined;
+  /** How many channels will come, 1 to 255. Default: as many as are open at the first sync. */
+  channels?: number | undefined;
+  /** Engine to decompress with. Default `auto`. */
+  engine?: string | undefined;
+  /** Most bytes of guest RAM. Default 1 TiB. */
+  maxRam?: number | undefined;
+  /** Pages that never arrived: an error, or taken as zero and counted. Default `error`. */
+  missing?: "error" | "zero" | undefined;
+  /** Whether the blocks of a directory are hashed. Default `sha256`. */
+  hash?: "sha256" | "none" | undefined;
+  /** A directory, new or empty, that gets every connection's bytes. */
+  record?: string | undefined;
+  /** Longest time without progress, in milliseconds; 0 for none. Default 60,000. */
+  timeout?: number | undefined;
+  /** Longest time until the first connection, in milliseconds; 0 for none. Default 0. */
+  acceptTimeout?: number | undefined;
+  /** Cancels the migration. */
+  signal?: AbortSignal | undefined;
+  /** Takes the migration's events; `listening` tells the address. */
+  onEvent?: EventHandler | undefined;
+}
+
+/**
+ * Receives one migration from {@linkcode send} or a QEMU.
+ *
+ * @param options Where to listen and where the RAM goes.
+ * @returns What was received, once it is complete, verified and, in a directory, on disk.
+ * @throws {OptionError} If an option is out of range.
+ * @throws {ImageError} If the image cannot be made, e.g. the name is taken or the disk full.
+ * @throws {ProtocolError} If the source does not keep to the protocol.
+ * @throws {VerificationError} If a payload is not what it says.
+ * @throws {PeerClosedError} If the source goes away.
+ * @throws {TimedOutError} If nothing moves for `timeout`.
+ * @throws {CancelledError} If `signal` is aborted.
+ *
+ * @example
+ * ```ts no-eval
+ * import { receive } from "@multifd/multifd";
+ *
+ * const vm = await receive({ listen: "127.0.0.1:4444", into: "guest" });
+ * for (const { name, sha256 } of vm.blocks) console.log(name, sha256);
+ * ```
+ */
+export async function receive(options: ReceiveOptions): Promise<Received> {
+  const address = parseAddress(options.listen);
+  const channels = options.channels === undefined ? undefined : checkChannels(options.channels);
+  if (options.method !== undefined) checkMethod(options.method);
+  const timeout = checkTimeout(options.timeout ?? DEFAULT_TIMEOUT);
+  const acceptTimeout = checkTimeout(options.acceptTimeout ?? 0);
+  const { record } = options;
+  if (record !== undefined) prepareRecording(record);
+  const target = typeof options.into === "string"
+    ? new ImageDirectory(options.into, options.hash !== "none")
+    : options.into;
+  let listener: Listener | undefined;
+  const receiver = new Receiver({
+    target,
+    method: options.method,
+    channels,
+    engine: options.engine,
+    maxRam: options.maxRam,
+    missingAsZero: options.missing === "zero",
+    timeout,
+    acceptTimeout,
+    transport: "runtime",
+    signal: options.signal,
+    onEvent: options.onEvent,
+    drain: async () => await listener?.drain(),
+    onIdentified: (connection, name) => {
+      if (connection instanceof RecordedConnection) connection.keepAs(`${name}.bin`);
+    },
+  });
+  const accept = (connection: Connection): void => {
+    receiver.add(
+      record === undefined ? connection : new RecordedConnection(connection, record),
+    );
+  };
+  const done = receiver.run();
+  try {
+    listener = await listen(address, accept, (error) => receiver.fail(error));
+    options.onEvent?.({ type: "listening", address: listener.address });
+  } catch (error) {
+    receiver.fail(error);
+  }
+  try {
+    const received = await done;
+    if (record !== undefined) finishRecording(record, received);
+    return received;
+  } finally {
+    listener?.close();
+  }
+}
+
+function prepareRecording(directory: string): void {
+  fs.mkdirSync(directory, { recursive: true });
+  if (fs.readdirSync(directory).length === 0) return;
+  throw new ImageError(`Cannot record into ${directory}: it is not empty`);
+}
+
+/** What the recording must give when it is played back. */
+function finishRecording(directory: string, received: Received): void {
+  const streams = received.perChannel.map(({ id, bytes }) => [`ch${id}.bin`, { bytes, id }]);
+  const blocks = received.blocks.map((
+    { name, usedLength, sha256 },
+  ) => [name, { used_length: usedLength, sha256: sha256 ?? null }]);
+  const expected = {
+    machine: received.machine,
+    method: received.method,
+    channels: received.channels,
+    page_size: received.ram.pageSize,
+    sync_rounds: received.ram.dirtySyncCount,
+    streams: Object.fromEntries(streams),
+    blocks: Object.fromEntries(blocks),
+    device_state_bytes: received.tail.bytes.length,
+    vmdesc_bytes: received.tail.descriptionBytes,
+  };
+  fs.writeFileSync(
+    path.join(directory, "expected.json"),
+    `${JSON.stringify(expected, null, 1)}\n`,
+  );
+}

@@ -1,0 +1,137 @@
+/** `send()`: an image goes to whoever listens. */
+import { selectEngine } from "../engines/select.ts";
+import { OptionError } from "../errors.ts";
+import type { SyncMode } from "../protocol/main_channel.ts";
+import type { RamBlock } from "../protocol/ram_packet.ts";
+import { parseVmTail } from "../protocol/vm_tail.ts";
+import { ImageFiles } from "../ram/image_files.ts";
+import type { MemoryImage } from "../ram/memory_image.ts";
+import type { RamSource } from "../ram/target.ts";
+import { parseAddress } from "../transport/address.ts";
+import { connect } from "../transport/runtime.ts";
+import type { EventHandler, MigrationInfo } from "./info.ts";
+import {
+  checkChannels,
+  checkLevel,
+  checkMethod,
+  checkPageSize,
+  checkTimeout,
+  DEFAULT_TIMEOUT,
+} from "./options.ts";
+import { Sender, type ZeroPages } from "./sender.ts";
+
+/** What {@linkcode send} is told. */
+export interface SendOptions {
+  /**
+   * The RAM: a raw file (the block `pc.ram`), several `NAME=FILE`, a directory that
+   * {@linkcode receive} wrote, or memory.
+   */
+  image: string | readonly string[] | MemoryImage;
+  /** Where to: `HOST:PORT`, `[V6]:PORT` or `unix:PATH`. */
+  to: string;
+  /** Compression method: `none`, `zlib`, `zstd`, `qpl`, `uadk`, `qatzip`. Default `zstd`. */
+  method?: string | undefined;
+  /** Compression level in the method's terms. Default 1 where it has levels. */
+  level?: number | undefined;
+  /** Number of channels, 1 to 255. Default 2, as in QEMU. */
+  channels?: number | undefined;
+  /** Engine to compress with. Default `auto`. */
+  engine?: string | undefined;
+  /** Where zero pages travel. Default `multifd`. */
+  zeroPages?: ZeroPages | undefined;
+  /** How the destination expects syncs to be marked. Default `round`. */
+  sync?: SyncMode | undefined;
+  /** Page size in bytes. Default the image's own, else 4096. */
+  pageSize?: number | undefined;
+  /** Machine type; QEMU refuses another than its own. Default the image's own, else `none`. */
+  machine?: string | undefined;
+  /** Lets uadk compress; a QEMU without the Kunpeng device cannot read that. Default false. */
+  uadkCompress?: boolean | undefined;
+  /** Longest time without progress, in milliseconds; 0 for none. Default 60,000. */
+  timeout?: number | undefined;
+  /** Cancels the migration. */
+  signal?: AbortSignal | undefined;
+  /** Takes the migration's events. */
+  onEvent?: EventHandler | undefined;
+}
+
+/**
+ * Sends an image to a multifd destination, {@linkcode receive} or a QEMU.
+ *
+ * @param options What to send, where and how.
+ * @returns The figures, once the destination has said that it holds everything.
+ * @throws {OptionError} If an option is out of range.
+ * @throws {ImageError} If the image cannot be read or changes meanwhile.
+ * @throws {EngineUnavailableError} If no engine can do the method.
+ * @throws {PeerClosedError} If nobody listens, or the destination goes away.
+ * @throws {PeerFailedError} If the destination says that it failed.
+ * @throws {TimedOutError} If nothing moves for `timeout`.
+ * @throws {CancelledError} If `signal` is aborted.
+ *
+ * @example
+ * ```ts no-eval
+ * import { send } from "@multifd/multifd";
+ *
+ * const info = await send({ image: "guest.ram", to: "127.0.0.1:4444", method: "zstd" });
+ * console.log(`${info.ram.transferred} bytes in ${info.totalTime} ms`);
+ * ```
+ */
+export async function send(options: SendOptions): Promise<MigrationInfo> {
+  const to = parseAddress(options.to);
+  const method = checkMethod(options.method ?? "zstd");
+  const level = checkLevel(method, options.level);
+  const channels = checkChannels(options.channels ?? 2);
+  const timeout = checkTimeout(options.timeout ?? DEFAULT_TIMEOUT);
+  const engine = selectEngine(method, options.engine);
+  const source = openSource(options.image);
+  try {
+    const pageSize = checkPageSize(options.pageSize ?? source.pageSize ?? 4096);
+    checkBlocks(source.blocks, pageSize);
+    if (source.deviceState !== undefined) parseVmTail(source.deviceState, "Device state");
+    return await new Sender({
+      source,
+      method,
+      engine,
+      level,
+      channels,
+      pageSize,
+      timeout,
+      uadkCompress: options.uadkCompress === true,
+      zeroPages: options.zeroPages ?? "multifd",
+      sync: options.sync ?? "round",
+      machine: options.machine ?? source.machine ?? "none",
+      uuid: source.uuid ?? new Uint8Array(16),
+      connect: (name, signal) => connect(to, name, signal),
+      transport: "runtime",
+      signal: options.signal,
+      onEvent: options.onEvent,
+    }).run();
+  } finally {
+    source.close();
+  }
+}
+
+function openSource(image: SendOptions["image"]): RamSource {
+  if (typeof image === "string") return new ImageFiles([image]);
+  if (isList(image)) return new ImageFiles(image);
+  return image;
+}
+
+function isList(image: readonly string[] | MemoryImage): image is readonly string[] {
+  return Array.isArray(image);
+}
+
+function checkBlocks(blocks: readonly RamBlock[], pageSize: number): void {
+  if (blocks.length === 0) throw new OptionError("Image has no blocks");
+  for (const { name, usedLength } of blocks) {
+    const bytes = new TextEncoder().encode(name).length;
+    if (bytes === 0 || bytes > 255 || name.includes("\0")) {
+      throw new OptionError(`Block name "${name}" cannot be sent`, { expected: "1 to 255 bytes" });
+    }
+    if (usedLength > 0 && usedLength % pageSize === 0) continue;
+    throw new OptionError(`Length of block "${name}" is not whole pages`, {
+      expected: `a multiple of ${pageSize} bytes`,
+      received: usedLength,
+    });
+  }
+}

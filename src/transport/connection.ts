@@ -1,0 +1,46 @@
+/** What the channels need of a transport: a stream of bytes both ways. */
+import type { MaybePromise } from "../engines/engine.ts";
+
+/** A connection, over whatever transport. */
+export interface Connection {
+  /** What it is called in messages; set once the peer is known. */
+  name: string;
+  /** Bytes read so far. */
+  readonly bytesRead: number;
+  /** Bytes written so far. */
+  readonly bytesWritten: number;
+  /**
+   * Fills an array.
+   *
+   * @returns Bytes read: fewer than asked only at the end of the stream.
+   * @throws {PeerClosedError} If the connection is reset.
+   */
+  read(into: Uint8Array): MaybePromise<number>;
+  /**
+   * Reads what there is, waiting for at least a byte.
+   *
+   * @returns The bytes, or undefined at the end of the stream.
+   * @throws {PeerClosedError} If the connection is reset.
+   */
+  readSome(): MaybePromise<Uint8Array | undefined>;
+  /**
+   * Writes all bytes; they may be reused once it is done.
+   *
+   * @throws {PeerClosedError} If the peer is gone.
+   */
+  write(bytes: Uint8Array): MaybePromise<void>;
+  /** Ends the sending direction. */
+  end(): void;
+  /** Drops the connection; what waits on it gets the error, or the end of the stream. */
+  destroy(error?: Error): void;
+}
+
+/** A listening address. */
+export interface Listener {
+  /** The address, with the port that was given. */
+  readonly address: string;
+  /** Returns when no connection is waiting to be accepted any more. */
+  drain(): Promise<void>;
+  /** Stops listening; connections stay. */
+  close(): void;
+}

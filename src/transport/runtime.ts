@@ -1,0 +1,214 @@
+/** Connections on the runtime's own sockets: node:net, which Deno, Bun and Node all have. */
+import net from "node:net";
+import { PeerClosedError } from "../errors.ts";
+import { type Address, formatAddress } from "./address.ts";
+import type { Connection, Listener } from "./connection.ts";
+
+/** How long nothing may arrive before a listener counts as drained, in milliseconds. */
+const DRAIN_MS = 50;
+
+interface WaitingRead {
+  into: Uint8Array;
+  filled: number;
+  resolve: (read: number) => void;
+  reject: (error: Error) => void;
+}
+
+class SocketConnection implements Connection {
+  name: string;
+  bytesRead = 0;
+  bytesWritten = 0;
+  readonly #socket: net.Socket;
+  #held: Uint8Array[] = [];
+  #waiting: WaitingRead | undefined;
+  #someone: (() => void) | undefined;
+  #ended = false;
+  #error: Error | undefined;
+
+  constructor(socket: net.Socket, name: string) {
+    this.#socket = socket;
+    this.name = name;
+    socket.setNoDelay(true);
+    socket.on("data", (chunk: Uint8Array) => this.#take(chunk));
+    socket.on("end", () => this.#finish());
+    socket.on("close", () => this.#finish());
+    socket.on("error", (error) => this.#fail(this.#asClosed(error)));
+  }
+
+  #asClosed(cause: Error & { code?: string }): PeerClosedError {
+    return new PeerClosedError(`Peer dropped ${this.name}`, { code: cause.code }, { cause });
+  }
+
+  #take(chunk: Uint8Array): void {
+    this.bytesRead += chunk.length;
+    const rest = this.#serve(chunk);
+    if (rest.length > 0) this.#held.push(rest);
+    if (this.#held.length > 0) this.#socket.pause();
+    this.#wake();
+  }
+
+  /** Gives a chunk to the read that waits; returns what it did not need. */
+  #serve(chunk: Uint8Array): Uint8Array {
+    const waiting = this.#waiting;
+    if (waiting === undefined) return chunk;
+    const part = chunk.subarray(0, waiting.into.length - waiting.filled);
+    waiting.into.set(part, waiting.filled);
+    waiting.filled += part.length;
+    if (waiting.filled === waiting.into.length) {
+      this.#waiting = undefined;
+      waiting.resolve(waiting.filled);
+    }
+    return chunk.subarray(part.length);
+  }
+
+  #wake(): void {
+    const someone = this.#someone;
+    this.#someone = undefined;
+    someone?.();
+  }
+
+  #finish(): void {
+    this.#ended = true;
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    waiting?.resolve(waiting.filled);
+    this.#wake();
+  }
+
+  #fail(error: Error): void {
+    this.#error ??= error;
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    waiting?.reject(this.#error);
+    this.#finish();
+  }
+
+  read(into: Uint8Array): number | Promise<number> {
+    let filled = 0;
+    while (this.#held.length > 0 && filled < into.length) {
+      const first = this.#held[0]!;
+      const part = first.subarray(0, into.length - filled);
+      into.set(part, filled);
+      filled += part.length;
+      if (part.length === first.length) this.#held.shift();
+      else this.#held[0] = first.subarray(part.length);
+    }
+    if (filled === into.length) return filled;
+    if (this.#error !== undefined) throw this.#error;
+    if (this.#ended) return filled;
+    return new Promise((resolve, reject) => {
+      this.#waiting = { into, filled, resolve, reject };
+      this.#socket.resume();
+    });
+  }
+
+  async readSome(): Promise<Uint8Array | undefined> {
+    while (this.#held.length === 0) {
+      if (this.#error !== undefined) throw this.#error;
+      if (this.#ended) return undefined;
+      await new Promise<void>((resolve) => {
+        this.#someone = resolve;
+        this.#socket.resume();
+      });
+    }
+    return this.#held.shift();
+  }
+
+  write(bytes: Uint8Array): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#error !== undefined) return reject(this.#error);
+      this.#socket.write(bytes, (error) => {
+        if (error) return reject(this.#error ?? this.#asClosed(error));
+        this.bytesWritten += bytes.length;
+        resolve();
+      });
+    });
+  }
+
+  end(): void {
+    this.#socket.end();
+  }
+
+  destroy(error?: Error): void {
+    if (error !== undefined) this.#fail(error);
+    this.#socket.destroy();
+    this.#finish();
+  }
+}
+
+function target(address: Address): net.NetConnectOpts {
+  return "path" in address ? { path: address.path } : address;
+}
+
+/**
+ * Opens a connection.
+ *
+ * @param address Where to.
+ * @param name What to call it in messages.
+ * @param signal Gives up when aborted, with the signal's reason.
+ * @throws {PeerClosedError} If nobody takes it.
+ */
+export function connect(address: Address, name: string, signal: AbortSignal): Promise<Connection> {
+  return new Promise((resolve, reject) => {
+    signal.throwIfAborted();
+    const socket = net.connect({ ...target(address), allowHalfOpen: true });
+    const abort = (): void => {
+      socket.destroy();
+      reject(signal.reason);
+    };
+    const refuse = (cause: Error & { code?: string }): void => {
+      signal.removeEventListener("abort", abort);
+      const where = formatAddress(address);
+      reject(
+        new PeerClosedError(`Cannot connect ${name} to ${where}`, { code: cause.code }, { cause }),
+      );
+    };
+    signal.addEventListener("abort", abort, { once: true });
+    socket.once("error", refuse);
+    socket.once("connect", () => {
+      signal.removeEventListener("abort", abort);
+      socket.removeListener("error", refuse);
+      resolve(new SocketConnection(socket, name));
+    });
+  });
+}
+
+/**
+ * Listens on an address.
+ *
+ * @param address Where; port 0 takes any.
+ * @param onConnection Gets each connection.
+ * @param onError Gets an error of the listener itself.
+ * @throws {PeerClosedError} If the address cannot be had.
+ */
+export function listen(
+  address: Address,
+  onConnection: (connection: Connection) => void,
+  onError: (error: Error) => void,
+): Promise<Listener> {
+  let accepted = 0;
+  return new Promise((resolve, reject) => {
+    const server = net.createServer({ allowHalfOpen: true }, (socket) => {
+      onConnection(new SocketConnection(socket, `connection ${accepted++}`));
+    });
+    server.once("error", reject);
+    server.listen("path" in address ? { path: address.path } : address, () => {
+      server.removeListener("error", reject);
+      server.on("error", onError);
+      const bound = server.address();
+      const actual = typeof bound === "object" && bound !== null && "port" in address
+        ? { host: address.host, port: bound.port }
+        : address;
+      resolve({
+        address: formatAddress(actual),
+        async drain() {
+          for (let before = -1; before !== accepted;) {
+            before = accepted;
+            await new Promise((done) => setTimeout(done, DRAIN_MS));
+          }
+        },
+        close: () => void server.close(),
+      });
+    });
+  });
+}
