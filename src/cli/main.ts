@@ -1,0 +1,81 @@
+/**
+ * The `multifd` command.
+ *
+ * @example
+ * ```ts no-eval
+ * import { main } from "@multifd/multifd/cli";
+ *
+ * const exitCode = await main(["inspect", "saved-vm"]);
+ * ```
+ *
+ * @module
+ */
+import process from "node:process";
+import { MultifdError } from "../errors.ts";
+import { didYouMean, helpOf, parseOptions, type Verb } from "./args.ts";
+import { demo } from "./demo.ts";
+import { EXIT, exitCodeOf } from "./exit_code.ts";
+import { inspect } from "./inspect.ts";
+import { failureJson, print, tell } from "./output.ts";
+import { recv } from "./recv.ts";
+import { send } from "./send.ts";
+
+const verbs: readonly Verb[] = [send, recv, inspect, demo];
+
+function help(): string {
+  const list = verbs.map(({ name, summary }) => `  ${name.padEnd(10)} ${summary}`).join("\n");
+  return `multifd: QEMU's multifd live migration outside QEMU.
+
+Usage: multifd VERB [options]
+
+Verbs:
+${list}
+
+multifd VERB --help teaches each by example.
+Exit codes: 0 done, 1 failed, 2 usage, 3 the peer broke the protocol or left, 4 verification failed.`;
+}
+
+/**
+ * Runs the command.
+ *
+ * @param args Its arguments, the verb first.
+ * @returns The exit code: 0 done, 1 failed, 2 usage, 3 the peer broke the protocol or
+ *   left, 4 verification failed.
+ */
+export async function main(args: string[]): Promise<number> {
+  const [name, ...rest] = args;
+  if (name === undefined || name === "--help" || name === "-h" || name === "help") {
+    (name === undefined ? tell : print)(help());
+    return name === undefined ? EXIT.usage : EXIT.done;
+  }
+  const verb = verbs.find((verb) => verb.name === name);
+  if (verb === undefined) {
+    tell(`multifd: verb ${name} is unknown${didYouMean(name, verbs.map(({ name }) => name))}`);
+    return EXIT.usage;
+  }
+  try {
+    const options = parseOptions(verb, rest);
+    if (options.flag("help")) {
+      print(helpOf(verb));
+      return EXIT.done;
+    }
+    return await verb.run(options);
+  } catch (error) {
+    return fail(verb, error, rest.includes("--json"));
+  }
+}
+
+function fail(verb: Verb, error: unknown, asJson: boolean): number {
+  const code = exitCodeOf(error);
+  if (asJson && code !== EXIT.usage) print(JSON.stringify(failureJson(error)));
+  // an error that nobody named is a defect: show where
+  tell(`multifd ${verb.name}: ${error instanceof MultifdError ? error.message : stackOf(error)}`);
+  if (code === EXIT.usage) tell(`Try: multifd ${verb.name} --help`);
+  return code;
+}
+
+function stackOf(error: unknown): string {
+  return error instanceof Error ? error.stack ?? error.message : String(error);
+}
+
+if (import.meta.main) process.exitCode = await main(process.argv.slice(2));

@@ -1,0 +1,114 @@
+/** What the command prints: results on stdout, messages on stderr. */
+import process from "node:process";
+import { MultifdError } from "../errors.ts";
+import type { MigrationInfo } from "../migration/info.ts";
+import type { FinishedBlock } from "../ram/target.ts";
+import type { ChannelCounters } from "../channels/receiving_channel.ts";
+
+/** Prints a line of the result. */
+export function print(text: string): void {
+  console.log(text);
+}
+
+/** Prints a message. */
+export function tell(text: string): void {
+  console.error(text);
+}
+
+/** CPU seconds of this process so far, user and system, start-up included. */
+function cpuSeconds(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e6;
+}
+
+/** A block in the names of the JSON. */
+export function blockJson(block: FinishedBlock): Record<string, unknown> {
+  return {
+    name: block.name,
+    "used-length": block.usedLength,
+    sha256: block.sha256 ?? null,
+    ...(block.missing > 0 ? { "missing-pages": block.missing } : {}),
+  };
+}
+
+/** A channel's counters in the names of the JSON. */
+export function channelJson(channel: ChannelCounters): Record<string, unknown> {
+  return {
+    id: channel.id,
+    packets: channel.packets,
+    syncs: channel.syncs,
+    normal: channel.normalPages,
+    duplicate: channel.zeroPages,
+    bytes: channel.bytes,
+  };
+}
+
+/** A migration's figures in query-migrate's names. */
+export function migrationJson(info: MigrationInfo): Record<string, unknown> {
+  const { ram } = info;
+  return {
+    status: info.status,
+    "total-time": Math.round(info.totalTime),
+    "setup-time": Math.round(info.setupTime),
+    "finish-time": Math.round(info.finishTime),
+    method: info.method,
+    engine: info.engine,
+    transport: info.transport,
+    channels: info.channels,
+    machine: info.machine,
+    "cpu-seconds": cpuSeconds(),
+    ram: {
+      total: ram.total,
+      transferred: ram.transferred,
+      normal: ram.normal,
+      duplicate: ram.duplicate,
+      "normal-bytes": ram.normalBytes,
+      "multifd-bytes": ram.multifdBytes,
+      mbps: Math.round(ram.mbps * 100) / 100,
+      "pages-per-second": ram.pagesPerSecond,
+      "page-size": ram.pageSize,
+      "dirty-sync-count": ram.dirtySyncCount,
+    },
+    blocks: info.blocks.map(blockJson),
+    "per-channel": info.perChannel.map(channelJson),
+  };
+}
+
+/** A failure, in query-migrate's names where it has them. */
+export function failureJson(error: unknown): Record<string, unknown> {
+  const { name, message } = error as Error;
+  const facts = error instanceof MultifdError ? error.facts : {};
+  return { status: "failed", "error-class": name, "error-desc": message, ...facts };
+}
+
+/** One line that sums a migration up. */
+export function summary(info: MigrationInfo): string {
+  const { ram } = info;
+  const rate = ram.total / 1e6 / (info.totalTime / 1000);
+  return `${formatBytes(ram.total)} of guest RAM in ${Math.round(info.totalTime)} ms ` +
+    `(${Math.round(rate)} MB/s), ${formatBytes(ram.transferred)} on the wire, ` +
+    `method ${info.method}, engine ${info.engine}, transport ${info.transport}, ` +
+    `${info.channels} channels`;
+}
+
+/** Bytes for people, in powers of 1024. */
+export function formatBytes(bytes: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1024 && unit < units.length - 1) {
+    value /= 1024;
+    unit++;
+  }
+  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
+}
+
+/** Rows as a table: columns as wide as they must be, numbers to the right. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths = rows[0]!.map((_, i) => Math.max(...rows.map((row) => row[i]!.length)));
+  const isNumber = (text: string): boolean => /^[\d.,]+( \w+)?$/.test(text);
+  return rows.map((row) =>
+    row.map((cell, i) => isNumber(cell) ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!))
+      .join("  ").trimEnd()
+  ).join("\n");
+}

@@ -1,0 +1,68 @@
+import { OptionError } from "../errors.ts";
+import { send as sendImage } from "../migration/send.ts";
+import type { ZeroPages } from "../migration/sender.ts";
+import type { SyncMode } from "../protocol/main_channel.ts";
+import type { Verb } from "./args.ts";
+import { EXIT } from "./exit_code.ts";
+import { migrationJson, print, summary } from "./output.ts";
+import { progressLine } from "./progress.ts";
+import { engineOption, methodOption, timeoutOption, withSignals } from "./_shared.ts";
+
+/** `multifd send`. */
+export const send: Verb = {
+  name: "send",
+  summary: "Sends an image to a multifd destination: multifd recv, or a QEMU with -incoming.",
+  usage: "IMAGE... --to ADDR [options]",
+  options: {
+    to: { kind: "text", value: "ADDR", help: "HOST:PORT, [V6]:PORT or unix:PATH" },
+    method: { ...methodOption, help: "compression method (default zstd)" },
+    level: { kind: "number", value: "L", help: "compression level (default 1)" },
+    channels: { kind: "number", value: "N", help: "number of channels, 1 to 255 (default 2)" },
+    engine: engineOption,
+    "zero-pages": {
+      kind: "text",
+      value: "M",
+      choices: ["multifd", "legacy", "none"],
+      help: "where zero pages travel (default multifd)",
+    },
+    sync: {
+      kind: "text",
+      value: "S",
+      choices: ["round", "section"],
+      help: "how syncs are marked, section for machine types before 8.1 (default round)",
+    },
+    "page-size": { kind: "size", value: "B", help: "page size in bytes (default 4096)" },
+    machine: { kind: "text", value: "NAME", help: "machine type, as the destination has it" },
+    "uadk-compress": { kind: "flag", help: "let uadk compress; needs a receiver that can read it" },
+    timeout: timeoutOption,
+  },
+  examples: [
+    ["multifd send guest.ram --to 127.0.0.1:4444", "a raw file, as the block pc.ram"],
+    ["multifd send saved-vm --to host2:4444 --method qpl --channels 4", "a directory recv wrote"],
+    ["multifd send pc.ram=a.img vga.vram=b.img --to unix:/tmp/vm.sock", "two blocks"],
+  ],
+  async run(options) {
+    if (options.operands.length === 0) throw new OptionError("IMAGE is missing");
+    const to = options.required("to");
+    const info = await withSignals((signal) =>
+      sendImage({
+        image: options.operands,
+        to,
+        method: options.text("method"),
+        level: options.number("level"),
+        channels: options.number("channels"),
+        engine: options.text("engine"),
+        zeroPages: options.text<ZeroPages>("zero-pages"),
+        sync: options.text<SyncMode>("sync"),
+        pageSize: options.number("page-size"),
+        machine: options.text("machine"),
+        uadkCompress: options.flag("uadk-compress"),
+        timeout: options.number("timeout"),
+        signal,
+        onEvent: progressLine(options.flag("quiet")),
+      })
+    );
+    print(options.flag("json") ? JSON.stringify(migrationJson(info)) : `sent ${summary(info)}`);
+    return EXIT.done;
+  },
+};
