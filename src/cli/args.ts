@@ -160,7 +160,7 @@ function parseSize(name: string, text: string): number {
 /** The nearest of some names, as a question; nothing if none is near. */
 export function didYouMean(word: string, names: readonly string[]): string {
   let nearest = "";
-  let least = Math.max(2, Math.floor(word.length / 2));
+  let least = 1 + Math.max(2, Math.floor(word.length / 3));
   for (const name of names) {
     const steps = distance(word, name);
     if (steps >= least) continue;

@@ -5,6 +5,8 @@ import { inflateRaw, inflateZlib } from "./inflate.ts";
 
 /** 2^12: a receiver's hardware has a window of 4 KiB. */
 const WINDOW_BITS = 12;
+/** What UADK writes; with a small window node:zlib would write `48 0d`. */
+const ZLIB_HEADER = [0x78, 0x9c];
 
 type Deflate = (page: Uint8Array, options: zlib.ZlibOptions) => Uint8Array;
 type Inflate = typeof inflateRaw;
@@ -14,11 +16,17 @@ export const deflatePagesEncoder = (pageSize: number): PageEncoder =>
   encoder(zlib.deflateRawSync, pageSize);
 /** Pages as zlib streams. */
 export const zlibPagesEncoder = (pageSize: number): PageEncoder =>
-  encoder(zlib.deflateSync, pageSize);
+  encoder(deflateZlib, pageSize);
 /** Pages from raw deflate streams. */
 export const deflatePagesDecoder = (pageSize: number): PageDecoder => decoder(inflateRaw, pageSize);
 /** Pages from zlib streams, Adler-32 checked. */
 export const zlibPagesDecoder = (pageSize: number): PageDecoder => decoder(inflateZlib, pageSize);
+
+function deflateZlib(page: Uint8Array, options: zlib.ZlibOptions): Uint8Array {
+  const packed = zlib.deflateSync(page, options);
+  packed.set(ZLIB_HEADER);
+  return packed;
+}
 
 function encoder(deflate: Deflate, pageSize: number): PageEncoder {
   const options = { level: 1, windowBits: WINDOW_BITS, chunkSize: 2 * pageSize };

@@ -5,8 +5,14 @@ export function assert(expr: unknown, msg = ""): asserts expr {
   assertModule.ok(expr, msg);
 }
 
-export function assertEquals<T>(actual: T, expected: T): void {
-  assertModule.deepEqual(actual, expected);
+export function assertEquals<T>(actual: T, expected: T, msg?: string): void {
+  try {
+    assertModule.deepEqual(actual, expected);
+  } catch (error) {
+    // the difference first, as the real one has it
+    if (msg !== undefined) (error as Error).message += `\n${msg}`;
+    throw error;
+  }
 }
 
 export function assertNotEquals<T>(actual: T, expected: T): void {

@@ -1,0 +1,80 @@
+/** A wire that is cut at any point: both sides end with an error, soon, and nothing is kept. */
+import fs from "node:fs";
+import net from "node:net";
+import path from "node:path";
+import { test } from "node:test";
+import { assert, assertEquals } from "@std/assert";
+import { MemoryImage, MultifdError, PeerClosedError, PeerFailedError, send } from "../../mod.ts";
+import { Random } from "../_random.ts";
+import { mixedPages, startReceiver, temporaryDirectory } from "./_migrate.ts";
+
+const CASES = 24;
+
+/** Forwards to a port until one connection has carried so many bytes, then cuts that one. */
+async function cuttingProxy(port: number, ordinal: number, after: number): Promise<net.Server> {
+  let connections = 0;
+  const server = net.createServer((client) => {
+    const isCut = connections++ === ordinal;
+    const upstream = net.connect({ host: "127.0.0.1", port });
+    const drop = (): void => {
+      client.destroy();
+      upstream.destroy();
+    };
+    let carried = 0;
+    client.on("data", (chunk: Uint8Array) => {
+      carried += chunk.length;
+      if (isCut && carried > after) {
+        upstream.end(chunk.subarray(0, chunk.length - (carried - after)));
+        client.destroy();
+      } else {
+        upstream.write(chunk);
+      }
+    });
+    upstream.on("data", (chunk: Uint8Array) => client.write(chunk));
+    client.on("end", () => upstream.end());
+    client.on("error", drop);
+    upstream.on("error", drop);
+    upstream.on("close", () => client.destroy());
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return server;
+}
+
+async function errorOf(promise: Promise<unknown>): Promise<MultifdError | undefined> {
+  try {
+    await promise;
+  } catch (error) {
+    if (error instanceof MultifdError) return error;
+    throw error;
+  }
+}
+
+const image = new MemoryImage({ "pc.ram": mixedPages(400, 4096, 1) });
+const random = new Random(20261120);
+
+for (let i = 0; i < CASES; i++) {
+  const ordinal = i % 3;
+  // what the main channel carries here is short, what a channel carries is about 400 KiB
+  const after = random.below(ordinal === 0 ? 150 : 400_000);
+  const name = ordinal === 0 ? "the main channel" : `channel ${ordinal - 1}`;
+  test(`send() and receive() end when ${name} is cut after ${after} bytes`, async () => {
+    const directory = temporaryDirectory();
+    const receiver = await startReceiver({
+      into: path.join(directory, "vm"),
+      timeout: 3000,
+      ...(i % 2 === 0 ? { channels: 2 } : {}),
+    });
+    const proxy = await cuttingProxy(receiver.port, ordinal, after);
+    const { port } = proxy.address() as net.AddressInfo;
+    const to = `127.0.0.1:${port}`;
+    const [sent, received] = await Promise.all([
+      errorOf(send({ image, to, method: "none", timeout: 3000 })),
+      errorOf(receiver.received),
+    ]);
+    proxy.close();
+    assert(received instanceof PeerClosedError, String(received));
+    assert(sent instanceof PeerClosedError || sent instanceof PeerFailedError, String(sent));
+    assertEquals(fs.readdirSync(directory), []);
+    fs.rmdirSync(directory);
+  });
+}
