@@ -14,11 +14,8 @@ export const DENO_VERSION = "2.9.6";
 /** Bun's executable, from the package that carries it; undefined before the set-up. */
 export function bunPath(): string | undefined {
   if ("Bun" in globalThis) return process.execPath;
-  const packages = path.join(root, "node_modules", "@oven");
-  if (!fs.existsSync(packages)) return undefined;
-  return fs.readdirSync(packages)
-    .map((name) => path.join(packages, name, "bin", "bun"))
-    .find((file) => fs.existsSync(file));
+  const file = path.join(root, "node_modules", ".bin", "bun");
+  return fs.existsSync(file) ? file : undefined;
 }
 
 /** Deno's executable: this process's own, or the one the runner names. */
