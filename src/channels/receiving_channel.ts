@@ -1,5 +1,5 @@
 /** A multifd channel on the receiving side: packets in, pages out, a stop at each SYNC. */
-import { CodecError, type Engine } from "../engines/engine.ts";
+import { CodecError } from "../engines/engine.ts";
 import {
   MultifdError,
   PeerClosedError,
@@ -7,7 +7,7 @@ import {
   UnsupportedError,
   VerificationError,
 } from "../errors.ts";
-import type { Method, MethodReceiver } from "../methods/method.ts";
+import type { MethodReceiver } from "../methods/method.ts";
 import { MAX_PAYLOAD_SIZE } from "../methods/method.ts";
 import {
   DEVICE_STATE_HEADER_SIZE,
@@ -23,10 +23,8 @@ import {
   type RamPacket,
   ramPacketHeaderSize,
 } from "../protocol/ram_packet.ts";
-import type { GuestRam } from "../ram/guest_ram.ts";
 import type { Connection } from "../transport/connection.ts";
-import type { PacketNumbers } from "./packet_numbers.ts";
-import type { SyncBarrier } from "./sync_barrier.ts";
+import type { ReceiveSession } from "./receive_session.ts";
 
 /** Counters of one channel. */
 export interface ChannelCounters {
@@ -42,28 +40,6 @@ export interface ChannelCounters {
   zeroPages: number;
   /** Bytes of the connection, greeting included. */
   bytes: number;
-}
-
-/** What the channels of a migration share on the receiving side. */
-export interface ReceiveSession {
-  /** The page size, once the main channel's configuration is in. */
-  readonly pageSize: Promise<number>;
-  /** The guest's RAM, once the main channel has announced it. */
-  readonly ram: GuestRam | undefined;
-  /** Where a round ends. */
-  readonly barrier: SyncBarrier;
-  /** The numbers of all packets. */
-  readonly packetNumbers: PacketNumbers;
-  /** Whether the last marker was in RAM's END section, after which a channel may end. */
-  readonly isEnding: boolean;
-  /** Whether RAM's END is over, after which no packet may come. */
-  readonly isOver: boolean;
-  /**
-   * The migration's one method and its engine.
-   *
-   * @throws {ProtocolError} If these flags are not of that method.
-   */
-  methodOf(flags: number): { method: Method; engine: Engine | undefined };
 }
 
 const NO_BLOCKS: ReadonlyMap<string, RamBlock> = new Map();

@@ -2,21 +2,13 @@
  * The receiving side of a migration, whatever its connections come from: a
  * listener, or files of a recording.
  */
-import { setTimeout as sleep } from "node:timers/promises";
-import { PacketNumbers } from "../channels/packet_numbers.ts";
-import { type ReceiveSession, ReceivingChannel } from "../channels/receiving_channel.ts";
-import { SyncBarrier } from "../channels/sync_barrier.ts";
-import type { Engine } from "../engines/engine.ts";
-import { selectEngine } from "../engines/select.ts";
-import { PeerClosedError, ProtocolError } from "../errors.ts";
-import type { Method } from "../methods/method.ts";
-import { methodByFlag, methodByName } from "../methods/registry.ts";
-import { hex, viewOf } from "../protocol/bytes.ts";
-import { GREETING_SIZE, MULTIFD_MAGIC, parseGreeting } from "../protocol/greeting.ts";
-import { MAIN_MAGIC, type MainChannelEvent } from "../protocol/main_channel.ts";
+import { identify } from "../channels/identify.ts";
+import { ReceiveSession } from "../channels/receive_session.ts";
+import { ReceivingChannel } from "../channels/receiving_channel.ts";
+import { ProtocolError } from "../errors.ts";
+import type { Greeting } from "../protocol/greeting.ts";
+import type { MainChannelEvent } from "../protocol/main_channel.ts";
 import { MainChannelReader } from "../protocol/main_channel_reader.ts";
-import { METHOD_MASK } from "../protocol/ram_packet.ts";
-import { encodeReturnPathMessage } from "../protocol/return_path.ts";
 import type { VmTail } from "../protocol/vm_tail.ts";
 import { GuestRam } from "../ram/guest_ram.ts";
 import { formatUuid } from "../ram/manifest.ts";
@@ -24,13 +16,7 @@ import type { FinishedBlock, RamTarget } from "../ram/target.ts";
 import type { Connection } from "../transport/connection.ts";
 import { type EventHandler, type MigrationInfo, type RamInfo, ramInfo } from "./info.ts";
 import { Lifeline } from "./lifeline.ts";
-
-/** How long SHUT 1 may take to be written, in milliseconds. */
-const FAREWELL_MS = 1000;
-/** How long the source may take to close after SHUT 0, in milliseconds. */
-const CLOSING_MS = 5000;
-/** How often a source that waits for SHUT hears that we are alive, in milliseconds. */
-const KEEPALIVE_MS = 1000;
+import { SourceAnswers } from "./source_answers.ts";
 
 /** What a receiver needs. */
 export interface ReceiverOptions {
@@ -85,45 +71,32 @@ export class Receiver {
   readonly #connections = new Set<Connection>();
   readonly #identifying = new Set<Promise<void>>();
   readonly #channels = new Map<number, ReceivingChannel>();
-  readonly #barrier = new SyncBarrier();
-  readonly #packetNumbers = new PacketNumbers();
-  readonly #reader: MainChannelReader;
-  readonly #pageSize: { promise: Promise<number>; resolve: (size: number) => void };
-  readonly #session: ReceiveSession;
-  readonly #done: { promise: Promise<Received>; resolve: (received: Received) => void };
   readonly #channelRuns: Promise<void>[] = [];
+  readonly #session: ReceiveSession;
+  readonly #answers = new SourceAnswers();
+  readonly #reader: MainChannelReader;
+  readonly #done = Promise.withResolvers<Received>();
   #channelJoined: () => void = () => {};
   #channelCount: number | undefined;
   #main: Connection | undefined;
-  #hasReturnPath = false;
   #machine = "";
-  #uuid: Uint8Array | undefined;
-  #agreed: { method: Method; engine: Engine | undefined } | undefined;
-  #ram: GuestRam | undefined;
   #sync = "";
   #rounds = 0;
-  #isEnding = false;
-  #isOver = false;
-  /** Whether the image is durable, after which nothing can fail it. */
-  #isKept = false;
   #mainZeroPages = 0;
   #mainNormalPages = 0;
   #missing = new Map<string, number>();
   #startedAt = 0;
   #setupAt = 0;
   #completeAt = 0;
+  /** Whether the image is durable, after which nothing can fail it. */
+  #isKept = false;
 
   /** @param options Everything a receiver is told. */
   constructor(options: ReceiverOptions) {
     this.#options = options;
     this.#channelCount = options.channels;
-    this.#pageSize = Promise.withResolvers<number>();
-    this.#done = Promise.withResolvers<Received>();
     this.#reader = new MainChannelReader({ maxRam: options.maxRam });
-    if (options.method !== undefined) {
-      const method = methodByName(options.method)!;
-      this.#agreed = { method, engine: selectEngine(method, options.engine) };
-    }
+    this.#session = new ReceiveSession(options.method, options.engine);
     this.#lifeline = new Lifeline({
       signal: options.signal,
       timeout: options.acceptTimeout ?? options.timeout,
@@ -131,28 +104,6 @@ export class Receiver {
       waitingFor: () => this.#waitingFor(),
       onTick: () => this.#tellProgress(),
     });
-    this.#session = this.#makeSession();
-  }
-
-  /** A view of this receiver for its channels. */
-  #makeSession(): ReceiveSession {
-    // deno-lint-ignore no-this-alias
-    const self = this;
-    return {
-      pageSize: this.#lifeline.guard(this.#pageSize.promise),
-      barrier: this.#barrier,
-      packetNumbers: this.#packetNumbers,
-      get ram() {
-        return self.#ram;
-      },
-      get isEnding() {
-        return self.#isEnding;
-      },
-      get isOver() {
-        return self.#isOver;
-      },
-      methodOf: (flags) => this.#methodOf(flags),
-    };
   }
 
   /**
@@ -162,16 +113,15 @@ export class Receiver {
    * @throws {MultifdError} The first error.
    */
   async run(): Promise<Received> {
-    this.#session.pageSize.catch(() => {});
     try {
       return await this.#lifeline.guard(this.#done.promise);
     } catch (error) {
       if (this.#isKept) return await this.#done.promise;
-      this.#barrier.fail(error as Error);
+      this.#session.barrier.fail(error as Error);
       for (const connection of this.#connections) {
         if (connection !== this.#main) connection.destroy(error as Error);
       }
-      await this.#sayFailed();
+      await this.#answers.failed();
       this.#options.target.discard();
       throw error;
     } finally {
@@ -212,7 +162,7 @@ export class Receiver {
     const wanted = this.#channelCount === undefined ? "" : ` of ${this.#channelCount}`;
     const channels = `${this.#channels.size}${wanted} channels are connected`;
     if (this.#main === undefined) return `the main channel; ${channels}`;
-    const stopped = this.#barrier.stopped;
+    const stopped = this.#session.barrier.stopped;
     const late = [...this.#channels.keys()].filter((id) => !stopped.includes(id));
     if (this.#setupAt === 0 || late.length === 0) {
       return `${this.#reader.expecting} on the main channel; ${channels}`;
@@ -221,7 +171,7 @@ export class Receiver {
   }
 
   #tellProgress(): void {
-    if (this.#ram === undefined || this.#isOver) return;
+    if (this.#session.ram === undefined || this.#session.isOver) return;
     const info = this.#ramInfo();
     this.#options.onEvent?.({
       type: "progress",
@@ -235,56 +185,37 @@ export class Receiver {
   }
 
   async #serve(connection: Connection, onIdentified: () => void): Promise<void> {
-    const start = new Uint8Array(4);
-    const read = await connection.read(start);
-    if (read === 0) {
+    const identity = await identify(connection);
+    if (identity.type === "silent") {
       onIdentified();
       this.#connections.delete(connection);
       connection.destroy();
       const message = `${connection.name} was closed before it said anything, ignored`;
       this.#options.onEvent?.({ type: "warning", message });
-      return;
-    }
-    if (read < 4) {
-      throw new PeerClosedError(`Peer closed ${connection.name} inside its first bytes`, {
-        expected: "4 bytes",
-        received: read,
-      });
-    }
-    const magic = viewOf(start).getUint32(0);
-    if (magic === MAIN_MAGIC) {
+    } else if (identity.type === "main") {
       if (this.#main !== undefined) throw new ProtocolError("Peer opened a second main channel");
       this.#main = connection;
       connection.name = "main channel";
       this.#options.onIdentified?.(connection, "main");
       onIdentified();
-      await this.#runMain(connection, start);
-    } else if (magic === MULTIFD_MAGIC) {
-      const channel = await this.#greet(connection, start);
+      await this.#runMain(connection, identity.start);
+    } else {
+      const channel = this.#addChannel(connection, identity.greeting);
       onIdentified();
       const run = channel.run();
       this.#channelRuns.push(run);
       this.#channelJoined();
       await run;
-    } else {
-      throw new ProtocolError(`First bytes of ${connection.name} are no channel's magic`, {
-        expected: `${hex(MAIN_MAGIC)} or ${hex(MULTIFD_MAGIC)}`,
-        received: hex(magic),
-      });
     }
   }
 
-  async #greet(connection: Connection, start: Uint8Array): Promise<ReceivingChannel> {
-    const bytes = new Uint8Array(GREETING_SIZE);
-    bytes.set(start);
-    const read = await connection.read(bytes.subarray(4));
-    if (read < GREETING_SIZE - 4) {
-      throw new PeerClosedError(`Peer closed ${connection.name} inside its greeting`, {
-        expected: `${GREETING_SIZE} bytes`,
-        received: read + 4,
-      });
+  #addChannel(connection: Connection, { id, uuid }: Greeting): ReceivingChannel {
+    if (this.#setupAt !== 0) {
+      throw new ProtocolError(
+        `Channel arrived after set-up with ${this.#channels.size} channels (tell with --channels)`,
+        { channel: id },
+      );
     }
-    const { id, uuid } = parseGreeting(bytes);
     if (this.#channelCount !== undefined && id >= this.#channelCount) {
       throw new ProtocolError("Channel has too high an id (see --channels)", {
         channel: id,
@@ -292,50 +223,15 @@ export class Receiver {
         received: id,
       });
     }
-    if (this.#setupAt !== 0) {
-      throw new ProtocolError(
-        `Channel arrived after set-up with ${this.#channels.size} channels (tell with --channels)`,
-        { channel: id },
-      );
-    }
     if (this.#channels.has(id)) {
       throw new ProtocolError("Channel's id is already connected", { channel: id });
     }
-    this.#agreeUuid(uuid, id);
+    this.#session.agreeUuid(uuid, id);
     connection.name = `channel ${id}`;
     const channel = new ReceivingChannel(id, connection, this.#session);
     this.#channels.set(id, channel);
     this.#options.onIdentified?.(connection, `ch${id}`);
     return channel;
-  }
-
-  #agreeUuid(uuid: Uint8Array, channel: number | "main"): void {
-    this.#uuid ??= uuid;
-    if (this.#uuid.every((byte, i) => byte === uuid[i])) return;
-    throw new ProtocolError("Channels are of different guests: uuid", {
-      channel,
-      expected: formatUuid(this.#uuid),
-      received: formatUuid(uuid),
-    });
-  }
-
-  #methodOf(flags: number): { method: Method; engine: Engine | undefined } {
-    if (this.#agreed === undefined) {
-      const method = methodByFlag(flags);
-      if (method === undefined) {
-        throw new ProtocolError("Packet has an unknown compression method", {
-          received: hex(flags & METHOD_MASK),
-        });
-      }
-      this.#agreed = { method, engine: selectEngine(method, this.#options.engine) };
-    }
-    if ((flags & METHOD_MASK) !== this.#agreed.method.flag) {
-      throw new ProtocolError("Packet has another compression method than was agreed", {
-        expected: this.#agreed.method.name,
-        received: methodByFlag(flags)?.name ?? hex(flags & METHOD_MASK),
-      });
-    }
-    return this.#agreed;
   }
 
   async #runMain(connection: Connection, start: Uint8Array): Promise<void> {
@@ -355,24 +251,23 @@ export class Receiver {
     switch (event.type) {
       case "configuration":
         this.#machine = event.machine;
-        if (event.uuid !== undefined) this.#agreeUuid(event.uuid, "main");
-        this.#pageSize.resolve(event.pageSize ?? 4096);
+        if (event.uuid !== undefined) this.#session.agreeUuid(event.uuid, "main");
+        this.#session.setPageSize(event.pageSize ?? 4096);
         return;
       case "return-path":
-        this.#hasReturnPath = true;
+        this.#answers.open(connection);
         return;
       case "ping":
-        if (!this.#hasReturnPath) return;
-        return this.#answer(connection, event.value);
+        return this.#answers.pong(event.value);
       case "blocks":
         return this.#makeRam(event.blocks);
       case "zero":
         this.#mainZeroPages++;
-        this.#ram!.zeroPages(event.block, [event.offset]);
+        this.#session.ram!.zeroPages(event.block, [event.offset]);
         return;
       case "page":
         this.#mainNormalPages++;
-        this.#ram!.writePages(event.block, new Float64Array([event.offset]), event.data);
+        this.#session.ram!.writePages(event.block, new Float64Array([event.offset]), event.data);
         return;
       case "sync":
         return this.#onMarker(event.mode, event.section === "end");
@@ -382,26 +277,23 @@ export class Receiver {
     }
   }
 
-  async #answer(connection: Connection, value: number): Promise<void> {
-    await connection.write(encodeReturnPathMessage({ type: "pong", value }));
-  }
-
   async #makeRam(blocks: ConstructorParameters<typeof GuestRam>[0]): Promise<void> {
-    this.#ram = new GuestRam(blocks, await this.#pageSize.promise, this.#options.target);
+    const pageSize = await this.#session.pageSize;
+    this.#session.ram = new GuestRam(blocks, pageSize, this.#options.target);
   }
 
   async #onMarker(mode: string, isEnd: boolean): Promise<void> {
     this.#sync = mode;
     if (this.#setupAt === 0) await this.#fixChannels();
-    await this.#barrier.allStopped(this.#channels.size);
+    await this.#session.barrier.allStopped(this.#channels.size);
     this.#rounds++;
-    this.#isEnding = isEnd;
+    this.#session.isEnding = isEnd;
     if (this.#setupAt === 0) {
       this.#setupAt = performance.now();
-      const totalPages = this.#ram!.total / this.#ram!.pageSize;
+      const totalPages = this.#session.ram!.total / this.#session.ram!.pageSize;
       this.#options.onEvent?.({ type: "setup", channels: this.#channels.size, totalPages });
     }
-    this.#barrier.release();
+    this.#session.barrier.release();
     this.#options.onEvent?.({ type: "sync", round: this.#rounds });
   }
 
@@ -432,14 +324,14 @@ export class Receiver {
   }
 
   #onRamEnd(): void {
-    this.#isOver = true;
+    this.#session.isOver = true;
     this.#completeAt = performance.now();
-    this.#missing = this.#ram!.missing();
+    this.#missing = this.#session.ram!.missing();
     if (this.#missing.size > 0 && this.#options.missingAsZero !== true) {
       const list = [...this.#missing].map(([name, count]) => `${count} of "${name}"`).join(", ");
       throw new ProtocolError(`Pages never arrived: ${list} (--missing zero takes them as zero)`);
     }
-    const { gap, isLenient } = this.#packetNumbers;
+    const { gap, isLenient } = this.#session.packetNumbers;
     if (gap !== undefined && !isLenient) {
       throw new ProtocolError("Packet never arrived: packet_num has a gap", { expected: gap });
     }
@@ -450,60 +342,52 @@ export class Receiver {
   async #finish(connection: Connection, tail: VmTail): Promise<void> {
     this.#lifeline.timeout = 0;
     if (this.#options.isPlayback) await this.#playOut(connection);
-    const keepalive = setInterval(() => {
-      if (this.#hasReturnPath) this.#answer(connection, 0).catch(() => {});
-    }, KEEPALIVE_MS);
-    const pageSize = await this.#pageSize.promise;
-    const uuid = this.#uuid ?? new Uint8Array(16);
-    let blocks: FinishedBlock[];
-    try {
-      const info = this.#ramInfo();
-      blocks = await this.#options.target.finish(
-        {
-          machine: this.#machine,
-          uuid,
-          pageSize,
-          tail,
-          counters: {
-            method: this.#agreed?.method.name ?? "none",
-            channels: this.#channels.size,
-            "dirty-sync-count": this.#rounds,
-            normal: info.normal,
-            duplicate: info.duplicate,
-            transferred: info.transferred,
-          },
-        },
-        [...this.#ram!.blocks.values()].map(({ name, usedLength }) => ({
-          name,
-          usedLength,
-          sha256: undefined,
-          missing: this.#missing.get(name) ?? 0,
-        })),
-      );
-    } finally {
-      clearInterval(keepalive);
-    }
+    const { agreed, uuid, packetNumbers } = this.#session;
+    const ram = this.#session.ram!;
+    const method = agreed?.method.name ?? "none";
+    const info = this.#ramInfo();
+    const vm = {
+      machine: this.#machine,
+      uuid,
+      pageSize: ram.pageSize,
+      tail,
+      counters: {
+        method,
+        channels: this.#channels.size,
+        "dirty-sync-count": this.#rounds,
+        normal: info.normal,
+        duplicate: info.duplicate,
+        transferred: info.transferred,
+      },
+    };
+    const arrived = [...ram.blocks.values()].map(({ name, usedLength }): FinishedBlock => ({
+      name,
+      usedLength,
+      sha256: undefined,
+      missing: this.#missing.get(name) ?? 0,
+    }));
+    const blocks = await this.#answers.whileAlive(this.#options.target.finish(vm, arrived));
     this.#isKept = true;
     const finishTime = performance.now() - this.#completeAt;
-    if (this.#hasReturnPath) await this.#sayDone(connection);
+    await this.#answers.done();
     this.#done.resolve({
       status: "completed",
       totalTime: this.#completeAt - this.#startedAt,
       setupTime: this.#setupAt - this.#startedAt,
       finishTime,
-      method: this.#agreed?.method.name ?? "none",
-      engine: this.#agreed?.engine?.name ?? "none",
+      method,
+      engine: agreed?.engine?.name ?? "none",
       transport: this.#options.transport,
       channels: this.#channels.size,
       machine: this.#machine,
-      ram: this.#ramInfo(),
+      ram: info,
       blocks,
       perChannel: this.#counters(),
       uuid: formatUuid(uuid),
       tail,
       sync: this.#sync,
-      repeatedPages: this.#ram!.repeated,
-      lenientPacketNumbers: this.#packetNumbers.isLenient,
+      repeatedPages: ram.repeated,
+      lenientPacketNumbers: packetNumbers.isLenient,
     });
   }
 
@@ -512,27 +396,6 @@ export class Receiver {
     const more = await connection.readSome();
     if (more !== undefined) this.#reader.push(more).next();
     await Promise.all(this.#channelRuns);
-  }
-
-  /** SHUT 0, then wait for the source to close; the image is safe whatever it does. */
-  async #sayDone(connection: Connection): Promise<void> {
-    try {
-      await connection.write(encodeReturnPathMessage({ type: "shut", status: 0 }));
-      connection.end();
-      const closed = (async () => {
-        while (await connection.readSome() !== undefined);
-      })();
-      await Promise.race([closed, sleep(CLOSING_MS, undefined, { ref: false })]);
-    } catch {
-      // the source is gone already
-    }
-  }
-
-  async #sayFailed(): Promise<void> {
-    if (this.#main === undefined || !this.#hasReturnPath) return;
-    const shut = encodeReturnPathMessage({ type: "shut", status: 1 });
-    const said = (async () => await this.#main!.write(shut))().catch(() => {});
-    await Promise.race([said, sleep(FAREWELL_MS, undefined, { ref: false })]);
   }
 
   #counters(): ReceivingChannel["counters"][] {
@@ -546,8 +409,8 @@ export class Receiver {
       mainBytes: this.#main?.bytesRead ?? 0,
       mainZeroPages: this.#mainZeroPages,
       mainNormalPages: this.#mainNormalPages,
-      total: this.#ram!.total,
-      pageSize: this.#ram!.pageSize,
+      total: this.#session.ram!.total,
+      pageSize: this.#session.ram!.pageSize,
       rounds: this.#rounds,
       channels: this.#counters(),
     });

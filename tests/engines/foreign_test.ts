@@ -36,7 +36,7 @@ const SMALL = [1, 2, 1, 5].map((count) => somePages(count, 4096, count));
 const TEXT = pageOf("text");
 const NOISE = pageOf("random");
 
-/** A stock stream; `flush` is there but not in every type of it. */
+/** What is used of a stock stream, in either direction. */
 interface Stock {
   on(event: "data", listener: (chunk: Uint8Array) => void): unknown;
   on(event: "error" | "end", listener: (error?: unknown) => void): unknown;
@@ -140,7 +140,7 @@ test("zlib reads a stock stream with a window of 512 bytes", async () => {
 });
 
 test("zlib reads a stock stream that refers 32 KiB back, over many small packets", async () => {
-  // eight pages of noise again and again: all but the first eight are references
+  // seven pages of noise, then only references to them
   const noise = Array.from({ length: 7 }, (_, i) => pageOf("random", 4096, i + 1));
   const packets = [...noise, ...noise, ...noise];
   const stream = zlib.createDeflate({ level: 9 });
@@ -169,7 +169,7 @@ for (const level of [-100, -7, -1, 0, 1, 3, 9, 20]) {
   });
 }
 
-test("zstd reads a never-ending frame of a window of 128 MiB, QEMU's largest", async () => {
+test("zstd reads a never-ending frame of a window of 128 MiB, a decoder's limit", async () => {
   const stream = zstdStream({ [ZSTD_c_windowLog]: 27 });
   const payloads = await stockPayloads(stream, SMALL, ZSTD_e_flush);
   await assertReceives(zstdMethod, payloads, SMALL);
@@ -202,17 +202,33 @@ for (
     ["a frame per page", (pages: Uint8Array) => frames(pages, 4096)],
     ["a frame for every three pages", (pages: Uint8Array) => frames(pages, 3 * 4096)],
     ["frames with checksums", (pages: Uint8Array) => frames(pages, 2 * 4096, checked)],
-    ["frames of a negative level", (pages: Uint8Array) =>
-      frames(pages, 65536, { [ZSTD_c_compressionLevel]: -5 })],
-    ["frames of level 20", (pages: Uint8Array) =>
-      frames(pages, 65536, { [ZSTD_c_compressionLevel]: 20 })],
+    [
+      "frames of a negative level",
+      (pages: Uint8Array) => frames(pages, 65536, { [ZSTD_c_compressionLevel]: -5 }),
+    ],
+    [
+      "frames of level 20",
+      (pages: Uint8Array) => frames(pages, 512 * 1024, { [ZSTD_c_compressionLevel]: 20 }),
+    ],
     ["frames that end inside of pages", (pages: Uint8Array) => frames(pages, 3000)],
-    ["skippable frames around others", (pages: Uint8Array) =>
-      joined([skippable(0), frame(pages.subarray(0, 4096)), skippable(100), skippable(0), ...(
-        pages.length > 4096 ? [frame(pages.subarray(4096))] : []
-      )])],
-    ["empty frames around others", (pages: Uint8Array) =>
-      joined([frame(new Uint8Array(0)), frame(pages), frame(new Uint8Array(0), checked)])],
+    [
+      "skippable frames around others",
+      (pages: Uint8Array) =>
+        joined([
+          skippable(0),
+          frame(pages.subarray(0, 4096)),
+          skippable(100),
+          skippable(0),
+          ...(
+            pages.length > 4096 ? [frame(pages.subarray(4096))] : []
+          ),
+        ]),
+    ],
+    [
+      "empty frames around others",
+      (pages: Uint8Array) =>
+        joined([frame(new Uint8Array(0)), frame(pages), frame(new Uint8Array(0), checked)]),
+    ],
   ] as const
 ) {
   test(`zstd reads ${what}`, async () => {

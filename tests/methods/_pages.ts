@@ -47,7 +47,8 @@ export const PAGE_KINDS: Record<string, MakePage> = {
 /** Two pages that differ in one byte: raw deflate makes less than a page of the first only. */
 export function edgePages(size: number, random: Random): [Uint8Array, Uint8Array] {
   const noise = random.bytes(size);
-  const page = (length: number) => joined([noise.subarray(0, length), new Uint8Array(size - length)]);
+  const page = (length: number) =>
+    joined([noise.subarray(0, length), new Uint8Array(size - length)]);
   const options = { level: 1, windowBits: 12 };
   let [fits, not] = [0, size];
   while (not - fits > 1) {

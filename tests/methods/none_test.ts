@@ -19,7 +19,11 @@ test("none.checkPayloadSize() takes the pages' size and nothing else", () => {
       const size = count * pageSize;
       none.checkPayloadSize(size, count, pageSize);
       for (const wrong of [0, 1, size - 1, size + 1, size + pageSize]) {
-        assertThrows(() => none.checkPayloadSize(wrong, count, pageSize), ProtocolError, "wrong size");
+        assertThrows(
+          () => none.checkPayloadSize(wrong, count, pageSize),
+          ProtocolError,
+          "wrong size",
+        );
       }
     }
   }

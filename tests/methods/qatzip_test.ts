@@ -38,7 +38,12 @@ function text(value: string): Uint8Array {
 }
 
 /** A gzip member by the letter of RFC 1952: flags, then the fields these say. */
-function gzip(source: Uint8Array, flags: number, fields: Uint8Array, wrong: Wrong = {}): Uint8Array {
+function gzip(
+  source: Uint8Array,
+  flags: number,
+  fields: Uint8Array,
+  wrong: Wrong = {},
+): Uint8Array {
   return joined([
     Uint8Array.of(0x1f, 0x8b, 8, flags, 0, 0, 0, 0, 0, 255),
     fields,
@@ -77,11 +82,14 @@ test("qatzip sends QZ members of at most 64 KiB of source, every size in them tr
         const header = payload!.subarray(at, at + 24);
         assertEquals(header.slice(0, 8), Uint8Array.of(0x1f, 0x8b, 8, 4, 0, 0, 0, 0));
         assert([0, 2, 4].includes(header[8]!));
-        assertEquals(header.slice(9, 16), joined([
-          Uint8Array.of(255, 12, 0),
-          text("QZ"),
-          Uint8Array.of(8, 0),
-        ]));
+        assertEquals(
+          header.slice(9, 16),
+          joined([
+            Uint8Array.of(255, 12, 0),
+            text("QZ"),
+            Uint8Array.of(8, 0),
+          ]),
+        );
         assertEquals(header.slice(16, 20), u32(source.length));
         const deflated = new DataView(header.slice().buffer).getUint32(20, true);
         assert(deflated <= 74_752);
@@ -122,16 +130,24 @@ for (
       joined([qzMember(TEXT.subarray(0, 1000)), qzMember(TEXT.subarray(1000))]),
       TEXT,
     ],
-    ["an empty member between others", joined([
-      qzMember(TEXT),
-      qzMember(new Uint8Array(0)),
-      qzMember(NOISE),
-    ]), joined([TEXT, NOISE])],
+    [
+      "an empty member between others",
+      joined([
+        qzMember(TEXT),
+        qzMember(new Uint8Array(0)),
+        qzMember(NOISE),
+      ]),
+      joined([TEXT, NOISE]),
+    ],
     ["a plain gzip member", new Uint8Array(zlib.gzipSync(TEXT)), TEXT],
-    ["plain and QZ members mixed", joined([zlib.gzipSync(TEXT), qzMember(NOISE)]), joined([
-      TEXT,
-      NOISE,
-    ])],
+    [
+      "plain and QZ members mixed",
+      joined([zlib.gzipSync(TEXT), qzMember(NOISE)]),
+      joined([
+        TEXT,
+        NOISE,
+      ]),
+    ],
     ["a member with FNAME", gzip(TEXT, 0x08, text("ram.img\0")), TEXT],
     ["a member with FCOMMENT", gzip(TEXT, 0x10, text("guest RAM\0")), TEXT],
     ["a member with FNAME, FCOMMENT and FHCRC", gzip(TEXT, 0x1a, text("a\0b\0##")), TEXT],

@@ -1,6 +1,12 @@
 import { test } from "node:test";
 import zlib from "node:zlib";
-import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { ProtocolError } from "../../src/errors.ts";
 import { qpl } from "../../src/methods/qpl.ts";
 import {
@@ -104,7 +110,11 @@ test("qpl.checkPayloadSize() takes 5 to 4 + S bytes for each page", () => {
       const [least, most] = [count * 5, count * (4 + pageSize)];
       for (const size of [least, most]) qpl.checkPayloadSize(size, count, pageSize);
       for (const size of [0, count * 4, least - 1, most + 1]) {
-        assertThrows(() => qpl.checkPayloadSize(size, count, pageSize), ProtocolError, "impossible");
+        assertThrows(
+          () => qpl.checkPayloadSize(size, count, pageSize),
+          ProtocolError,
+          "impossible",
+        );
       }
     }
   }

@@ -1,6 +1,12 @@
 import { test } from "node:test";
 import zlib from "node:zlib";
-import { assert, assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import { ProtocolError } from "../../src/errors.ts";
 import { uadk } from "../../src/methods/uadk.ts";
 import {

@@ -1,7 +1,7 @@
 import { test } from "node:test";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import {
-  MultifdError,
+  type MultifdError,
   PeerClosedError,
   ProtocolError,
   TimedOutError,

@@ -57,13 +57,18 @@ const shut = (status: number): Uint8Array => encodeReturnPathMessage({ type: "sh
 
 test("send() opens the main channel first and writes at once on each connection", async () => {
   const first: number[] = [];
+  let main: net.Socket | undefined;
   await assertRejects(
     () =>
       sendTo((socket, ordinal) => {
-        socket.once("data", (chunk: Uint8Array) => first[ordinal] = chunk[0]!);
-        if (ordinal === 0) setTimeout(() => socket.destroy(), 100);
+        socket.once("data", (chunk: Uint8Array) => {
+          first[ordinal] = chunk[0]!;
+          // all three have spoken, though nobody has answered anything
+          if (Object.keys(first).length === 3) main!.write(shut(1));
+        });
+        if (ordinal === 0) main = socket;
       }),
-    PeerClosedError,
+    PeerFailedError,
   );
   assertEquals(first, [0x51, 0x11, 0x11]);
 });

@@ -181,14 +181,12 @@ for (const [what, bytes, words] of lies) {
   });
 }
 
-const nested = `${'{"subsections":[{"vmsd_name":"","x":'.repeat(1)}0}]}`;
 const malformed: [what: string, device: unknown][] = [
   ["null for a device", null],
   ["fields that are no list", { fields: 5 }],
   ["null for a field", { fields: [null] }],
   ["a subsection without a name", { subsections: [{}] }],
   ["null for a subsection", { subsections: [null] }],
-  ["a size that is text", { fields: [{ size: "40" }] }],
 ];
 
 for (const [what, says] of malformed) {
@@ -200,7 +198,7 @@ for (const [what, says] of malformed) {
 }
 
 test("VmTailReader refuses a description with sizes that go backwards", () => {
-  // two devices described, one there: the second is the first again
+  // three devices described, two there: the second leads back to the end of the first
   const length = section.length;
   const fields = [{ size: 40 }];
   const one = { name: "cpu_common", instance_id: 0 };
@@ -210,7 +208,7 @@ test("VmTailReader refuses a description with sizes that go backwards", () => {
     section,
     description(JSON.stringify({ devices: [{ ...one, fields }, back, { ...one, fields }] })),
   );
-  assertRefused(() => readPieces([bytes]), VerificationError, "");
+  assertRefused(() => readPieces([bytes]), VerificationError, "does not match");
 });
 
 test("VmTailReader refuses a description nested too deeply to follow", () => {

@@ -15,8 +15,7 @@ type Inflate = typeof inflateRaw;
 export const deflatePagesEncoder = (pageSize: number): PageEncoder =>
   encoder(zlib.deflateRawSync, pageSize);
 /** Pages as zlib streams. */
-export const zlibPagesEncoder = (pageSize: number): PageEncoder =>
-  encoder(deflateZlib, pageSize);
+export const zlibPagesEncoder = (pageSize: number): PageEncoder => encoder(deflateZlib, pageSize);
 /** Pages from raw deflate streams. */
 export const deflatePagesDecoder = (pageSize: number): PageDecoder => decoder(inflateRaw, pageSize);
 /** Pages from zlib streams, Adler-32 checked. */
