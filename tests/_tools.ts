@@ -24,7 +24,11 @@ export function denoPath(): string | undefined {
 }
 
 /** Runs a tool with its output shown; true if it ended well. */
-export function runTool(command: string, args: string[], env: Record<string, string> = {}): boolean {
+export function runTool(
+  command: string,
+  args: string[],
+  env: Record<string, string> = {},
+): boolean {
   console.error(`$ ${[path.basename(command), ...args].join(" ")}`);
   const { status, error } = spawnSync(command, args, {
     cwd: root,

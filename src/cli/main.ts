@@ -68,14 +68,16 @@ export async function main(args: string[]): Promise<number> {
 function fail(verb: Verb, error: unknown, asJson: boolean): number {
   const code = exitCodeOf(error);
   if (asJson && code !== EXIT.usage) print(JSON.stringify(failureJson(error)));
-  // an error that nobody named is a defect: show where
-  tell(`multifd ${verb.name}: ${error instanceof MultifdError ? error.message : stackOf(error)}`);
+  tell(`multifd ${verb.name}: ${describe(error)}`);
   if (code === EXIT.usage) tell(`Try: multifd ${verb.name} --help`);
   return code;
 }
 
-function stackOf(error: unknown): string {
-  return error instanceof Error ? error.stack ?? error.message : String(error);
+/** An error that nobody named is a defect: show where; a missing permission of Deno's is none. */
+function describe(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const isNamed = error instanceof MultifdError || error.name === "NotCapable";
+  return isNamed ? error.message : error.stack ?? error.message;
 }
 
 if (import.meta.main) process.exitCode = await main(process.argv.slice(2));

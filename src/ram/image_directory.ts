@@ -201,6 +201,7 @@ function isAlive(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    return (error as { code?: string }).code === "EPERM";
+    // not ours to ask is alive, too
+    return (error as { code?: string }).code !== "ESRCH";
   }
 }

@@ -158,6 +158,8 @@ export function connect(address: Address, name: string, signal: AbortSignal): Pr
     };
     const refuse = (cause: Error & { code?: string }): void => {
       signal.removeEventListener("abort", abort);
+      // not the network's error but a missing permission, which says what to do
+      if (cause.code === undefined) return reject(cause);
       const where = formatAddress(address);
       reject(
         new PeerClosedError(`Cannot connect ${name} to ${where}`, { code: cause.code }, { cause }),

@@ -71,6 +71,13 @@ test("qatzip carries packets at every level", async () => {
   }
 });
 
+test("qatzip compresses as its level says", async () => {
+  const words = pageOf("text", 65536);
+  const sizes = [];
+  for (const level of [1, 9]) sizes.push((await payloadsOf(qatzip, [words], { level }))[0]!.length);
+  assert(sizes[0]! > sizes[1]!, `${sizes}`);
+});
+
 test("qatzip sends QZ members of at most 64 KiB of source, every size in them true", async () => {
   for (const level of [1, 9]) {
     for (const pages of [PACKET, TEXT, PACKET.subarray(0, 17 * 4096), pageOf("random", 65536)]) {

@@ -91,7 +91,9 @@ test("ImageDirectory takes the place of an empty directory", () =>
 test("ImageDirectory clears away what a dead process left, and only that", () =>
   within((parent) => {
     // no process has such a number; process 1 always lives
-    for (const name of ["vm.partial-4194305", "vm.partial-1", "vm.partial-x", "vm2.partial-4194305"]) {
+    for (
+      const name of ["vm.partial-4194305", "vm.partial-1", "vm.partial-x", "vm2.partial-4194305"]
+    ) {
       fs.mkdirSync(path.join(parent, name));
     }
     new ImageDirectory(path.join(parent, "vm"), true).discard();
