@@ -18,6 +18,7 @@ export * from "./protocol/greeting.ts";
 export * from "./protocol/ram_packet.ts";
 export * from "./protocol/device_state_packet.ts";
 export * from "./protocol/main_channel.ts";
+export * from "./protocol/main_channel_event.ts";
 export * from "./protocol/main_channel_reader.ts";
 export * from "./protocol/main_channel_writer.ts";
 export * from "./protocol/return_path.ts";

@@ -125,3 +125,15 @@ export function ramInfo(figures: Figures): RamInfo {
     dirtySyncCount: figures.rounds,
   };
 }
+
+/** How far a migration is, by its figures so far and the milliseconds since its first connect. */
+export function progressOf(info: RamInfo, elapsed: number): Progress {
+  return {
+    pages: info.normal + info.duplicate,
+    totalPages: info.total / info.pageSize,
+    transferred: info.transferred,
+    pageSize: info.pageSize,
+    round: info.dirtySyncCount,
+    elapsed,
+  };
+}

@@ -7,14 +7,20 @@ import { ReceiveSession } from "../channels/receive_session.ts";
 import { ReceivingChannel } from "../channels/receiving_channel.ts";
 import { ProtocolError } from "../errors.ts";
 import type { Greeting } from "../protocol/greeting.ts";
-import type { MainChannelEvent } from "../protocol/main_channel.ts";
+import type { MainChannelEvent } from "../protocol/main_channel_event.ts";
 import { MainChannelReader } from "../protocol/main_channel_reader.ts";
 import type { VmTail } from "../protocol/vm_tail.ts";
 import { GuestRam } from "../ram/guest_ram.ts";
 import { formatUuid } from "../ram/manifest.ts";
 import type { FinishedBlock, RamTarget } from "../ram/target.ts";
 import type { Connection } from "../transport/connection.ts";
-import { type EventHandler, type MigrationInfo, type RamInfo, ramInfo } from "./info.ts";
+import {
+  type EventHandler,
+  type MigrationInfo,
+  progressOf,
+  type RamInfo,
+  ramInfo,
+} from "./info.ts";
 import { Lifeline } from "./lifeline.ts";
 import { SourceAnswers } from "./source_answers.ts";
 
@@ -172,16 +178,8 @@ export class Receiver {
 
   #tellProgress(): void {
     if (this.#session.ram === undefined || this.#session.isOver) return;
-    const info = this.#ramInfo();
-    this.#options.onEvent?.({
-      type: "progress",
-      pages: info.normal + info.duplicate,
-      totalPages: info.total / info.pageSize,
-      transferred: info.transferred,
-      pageSize: info.pageSize,
-      round: this.#rounds,
-      elapsed: performance.now() - this.#startedAt,
-    });
+    const elapsed = performance.now() - this.#startedAt;
+    this.#options.onEvent?.({ type: "progress", ...progressOf(this.#ramInfo(), elapsed) });
   }
 
   async #serve(connection: Connection, onIdentified: () => void): Promise<void> {

@@ -12,7 +12,13 @@ import { ReturnPathReader } from "../protocol/return_path.ts";
 import type { RamSource } from "../ram/target.ts";
 import { isZeroPage } from "../ram/zero_page.ts";
 import type { Connection } from "../transport/connection.ts";
-import { type EventHandler, type MigrationInfo, type RamInfo, ramInfo } from "./info.ts";
+import {
+  type EventHandler,
+  type MigrationInfo,
+  progressOf,
+  type RamInfo,
+  ramInfo,
+} from "./info.ts";
 import { Lifeline } from "./lifeline.ts";
 import { PageWork } from "./page_work.ts";
 
@@ -272,16 +278,8 @@ export class Sender {
 
   #tellProgress(): void {
     if (this.#setupAt === 0 || this.#completeAt !== 0) return;
-    const info = this.#ramInfo();
-    this.#options.onEvent?.({
-      type: "progress",
-      pages: info.normal + info.duplicate,
-      totalPages: info.total / info.pageSize,
-      transferred: info.transferred,
-      pageSize: info.pageSize,
-      round: this.#rounds,
-      elapsed: performance.now() - this.#startedAt,
-    });
+    const elapsed = performance.now() - this.#startedAt;
+    this.#options.onEvent?.({ type: "progress", ...progressOf(this.#ramInfo(), elapsed) });
   }
 
   #ramInfo(): RamInfo {

@@ -1,7 +1,4 @@
-/** What the main channel's reader and writer share: constants and events. */
-import type { RamBlock } from "./ram_packet.ts";
-import type { VmTail } from "./vm_tail.ts";
-
+/** The main channel's constants, which its reader and writer share. */
 /** First four bytes of the main channel: "QEVM". */
 export const MAIN_MAGIC = 0x5145564d;
 /** The one version of the migration stream. */
@@ -44,30 +41,3 @@ export const RAM_SECTION_VERSION = 4;
  * (machine types >= 8.1), or with the end of every RAM section.
  */
 export type SyncMode = "round" | "section";
-
-/** One thing read off the main channel. */
-export type MainChannelEvent =
-  | {
-    /** The stream's head is in. */
-    type: "configuration";
-    /** Machine type, e.g. `pc-q35-10.0`. */
-    machine: string;
-    /** Page size in bytes, where the stream tells it (ARM). */
-    pageSize: number | undefined;
-    /** The guest's uuid, 16 bytes, where the stream tells it (validate-uuid). */
-    uuid: Uint8Array | undefined;
-  }
-  | { /** The source wants an answer on this connection. */ type: "return-path" }
-  | { /** The source wants `value` back. */ type: "ping"; value: number }
-  | { /** The source's guest has stopped. */ type: "switchover-start" }
-  | { /** All RAM blocks are known. */ type: "blocks"; blocks: RamBlock[] }
-  | {
-    /** Every channel has sent, or will send, one SYNC for this marker. */
-    type: "sync";
-    mode: SyncMode;
-    section: "start" | "part" | "end";
-  }
-  | { /** A page that is all zero. */ type: "zero"; block: string; offset: number }
-  | { /** A page with its data. */ type: "page"; block: string; offset: number; data: Uint8Array }
-  | { /** The last RAM section is over. */ type: "ram-end" }
-  | { /** The stream is over and its tail is whole. */ type: "end"; tail: VmTail };

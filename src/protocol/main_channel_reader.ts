@@ -6,12 +6,12 @@ import {
   COMMAND,
   MAIN_MAGIC,
   MAIN_VERSION,
-  type MainChannelEvent,
   RAM_SECTION_VERSION,
   RECORD,
   SECTION,
   type SyncMode,
 } from "./main_channel.ts";
+import type { MainChannelEvent } from "./main_channel_event.ts";
 import type { RamBlock } from "./ram_packet.ts";
 import { VmTailReader } from "./vm_tail.ts";
 

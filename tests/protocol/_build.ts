@@ -2,7 +2,8 @@
 import fs from "node:fs";
 import { assertEquals, assertThrows } from "@std/assert";
 import type { ErrorFacts, MultifdError } from "../../src/errors.ts";
-import { type MainChannelEvent, RECORD, SECTION } from "../../src/protocol/main_channel.ts";
+import { RECORD, SECTION } from "../../src/protocol/main_channel.ts";
+import type { MainChannelEvent } from "../../src/protocol/main_channel_event.ts";
 import {
   MainChannelReader,
   type MainChannelReaderOptions,
