@@ -52,7 +52,7 @@ export class ReceiveSession {
   }
 
   #agree(method: Method): AgreedMethod {
-    this.#agreed = { method, engine: selectEngine(method, this.#engineName) };
+    this.#agreed = { method, engine: selectEngine(method, "decodes", this.#engineName) };
     return this.#agreed;
   }
 

@@ -15,10 +15,19 @@ function unknown(format: CodecFormat): never {
   throw new EngineUnavailableError(`Engine builtin cannot do ${format} this way`);
 }
 
+const FORMATS: readonly CodecFormat[] = [
+  "zlib-stream",
+  "zstd-stream",
+  "deflate-pages",
+  "zlib-pages",
+  "gzip-members",
+];
+
 /** The runtime's own zlib and zstd, for all six methods; no native code of ours. */
 export const builtin: Engine = {
   name: "builtin",
-  formats: ["zlib-stream", "zstd-stream", "deflate-pages", "zlib-pages", "gzip-members"],
+  encodes: FORMATS,
+  decodes: FORMATS,
   packetEncoder(format, { level }) {
     if (format === "zlib-stream") return zlibStreamEncoder(level);
     if (format === "zstd-stream") return zstdStreamEncoder(level);

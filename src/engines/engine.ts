@@ -137,8 +137,10 @@ export class CodecError extends Error {
 export interface Engine {
   /** Its name, as `--engine` takes it. */
   readonly name: string;
-  /** The formats it can compute here. */
-  readonly formats: readonly CodecFormat[];
+  /** The formats it can compress into, here. */
+  readonly encodes: readonly CodecFormat[];
+  /** The formats it can decompress, here. */
+  readonly decodes: readonly CodecFormat[];
   /** Opens an encoder of whole packets. */
   packetEncoder(format: CodecFormat, options: CodecOptions): PacketEncoder;
   /** Opens a decoder of whole packets. */

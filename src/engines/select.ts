@@ -13,21 +13,27 @@ export function engineNames(): string[] {
 }
 
 /**
- * Chooses the engine of a method.
+ * Chooses the engine of a method, for one direction.
  *
  * @param method The method.
+ * @param direction Whether it must compress or decompress.
  * @param wanted An engine's name, or `auto` for the best one here.
  * @returns The engine; undefined for a method that needs none.
  * @throws {EngineUnavailableError} If no such engine computes the method's format here.
  */
-export function selectEngine(method: Method, wanted = "auto"): Engine | undefined {
+export function selectEngine(
+  method: Method,
+  direction: "encodes" | "decodes",
+  wanted = "auto",
+): Engine | undefined {
   const { format } = method;
   if (format === undefined) return undefined;
   for (const engine of engines) {
     if (wanted !== "auto" && wanted !== engine.name) continue;
-    if (engine.formats.includes(format)) return engine;
+    if (engine[direction].includes(format)) return engine;
   }
+  const names = engineNames().join(", ");
   throw new EngineUnavailableError(
-    `Engine ${wanted} cannot do method ${method.name}; there are: ${engineNames().join(", ")}`,
+    `Engine ${wanted} cannot ${direction.slice(0, -1)} method ${method.name}; there are: ${names}`,
   );
 }

@@ -18,6 +18,8 @@ export interface FramePart {
   opens: boolean;
   /** Whether the frame ends here. */
   closes: boolean;
+  /** Where each block of the part ends, and a checksum. */
+  stops: number[];
 }
 
 /** Follows one channel's frames from payload to payload. */
@@ -41,13 +43,14 @@ export class ZstdFrames {
         const skipped = skippableSize(view, at);
         if (skipped > 0) {
           at = this.#within(at + skipped, payload);
-          parts.push({ start, end: at, opens, closes: true });
+          parts.push({ start, end: at, opens, closes: true, stops: [at] });
           continue;
         }
         at = this.#header(view, at, payload);
       }
-      at = this.#blocks(at, payload);
-      parts.push({ start, end: at, opens, closes: !this.#open });
+      const stops: number[] = [];
+      at = this.#blocks(at, payload, stops);
+      parts.push({ start, end: at, opens, closes: !this.#open, stops });
     }
     return parts;
   }
@@ -72,7 +75,7 @@ export class ZstdFrames {
     return this.#within(at + size, payload);
   }
 
-  #blocks(from: number, payload: Uint8Array): number {
+  #blocks(from: number, payload: Uint8Array, stops: number[]): number {
     let at = from;
     while (at < payload.length) {
       this.#within(at + 3, payload);
@@ -84,9 +87,13 @@ export class ZstdFrames {
       }
       // an RLE block is one byte, whatever its size
       at = this.#within(at + 3 + (type === 1 ? 1 : size), payload);
+      stops.push(at);
       if ((header & 1) === 0) continue;
       this.#open = false;
-      return this.#checksum ? this.#within(at + 4, payload) : at;
+      if (!this.#checksum) return at;
+      at = this.#within(at + 4, payload);
+      stops.push(at);
+      return at;
     }
     return at;
   }

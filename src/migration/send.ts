@@ -82,7 +82,7 @@ export async function send(options: SendOptions): Promise<MigrationInfo> {
   const level = checkLevel(method, options.level);
   const channels = checkChannels(options.channels ?? 2);
   const timeout = checkTimeout(options.timeout ?? DEFAULT_TIMEOUT);
-  const engine = selectEngine(method, options.engine);
+  const engine = selectEngine(method, "encodes", options.engine);
   const source = openSource(options.image);
   try {
     const pageSize = checkPageSize(options.pageSize ?? source.pageSize ?? 4096);

@@ -297,6 +297,28 @@ test("zstd reads a never-ending frame after frames that ended", async () => {
   await assertReceives(zstdMethod, payloads, packets);
 });
 
+test("zstd refuses bad data wherever it is in a large packet of a frame that goes on", async () => {
+  const page = joined([pageOf("text"), pageOf("zero-rich")]);
+  const packet = joined(Array.from({ length: 64 }, (_, i) => Uint8Array.from(page, (b) => b ^ i)));
+  const [first, second] = await stockPayloads(zstdStream({}), [packet, packet], ZSTD_e_flush);
+  let refused = 0;
+  for (let i = 0; i < 64; i++) {
+    const broken = first!.slice();
+    const at = Math.floor(broken.length * (i + 0.5) / 64);
+    broken.fill(0xff, at, at + 24);
+    const channel = await receiving(zstdMethod);
+    try {
+      await channel.receive(broken, packet.length);
+      await channel.receive(second!, packet.length);
+    } catch (error) {
+      assert(error instanceof CodecError, `byte ${at}: ${error}`);
+      refused++;
+    }
+    channel.cleanup();
+  }
+  assert(refused > 48, `${refused}`);
+});
+
 test("zstd refuses the wrong checksum of a frame that went over packets", async () => {
   const [first, last] = await endedFrame([NOISE, TEXT], checked);
   last![last!.length - 1]! ^= 1;

@@ -99,6 +99,15 @@ test("split() follows a frame from payload to payload", () => {
   assertEquals(shown(frames, joined([head, block(RAW, 0, true)])), "(0-9)");
 });
 
+test("split() tells where each block ends, and the checksum", () => {
+  const frames = new ZstdFrames();
+  const stops = (payload: Uint8Array) => frames.split(payload).map((part) => part.stops);
+  const head = header(0x04, WINDOW);
+  assertEquals(stops(joined([head, block(RAW, 5), block(RLE, 5)])), [[14, 18]]);
+  const end = joined([block(RLE, 5), block(RAW, 0, true), new Uint8Array(4)]);
+  assertEquals(stops(joined([end, skippable(0x184d2a50, 3)])), [[4, 7, 11], [22]]);
+});
+
 test("split() takes a header without a block as a frame that goes on", () => {
   const frames = new ZstdFrames();
   assertEquals(shown(frames, header(0x00, WINDOW)), "(0-6");

@@ -110,9 +110,14 @@ export function splitPages(payload: Uint8Array, count: number): Uint8Array[] {
 /** The options of one end of a channel. */
 export type Options = Partial<Omit<MethodContext, "engine">>;
 
-function context(method: Method, options: Options): MethodContext {
+function context(
+  method: Method,
+  direction: "encodes" | "decodes",
+  options: Options,
+): MethodContext {
   const level = method.levels?.default ?? 0;
-  return { pageSize: 4096, level, engine: selectEngine(method, "builtin"), ...options };
+  const engine = selectEngine(method, direction, "builtin");
+  return { pageSize: 4096, level, engine, ...options };
 }
 
 /** The payloads that one sending channel makes of packets. */
@@ -121,7 +126,7 @@ export async function payloadsOf(
   packets: readonly Uint8Array[],
   options: Options = {},
 ): Promise<Uint8Array[]> {
-  const sender = await method.sendSetup(context(method, options));
+  const sender = await method.sendSetup(context(method, "encodes", options));
   const out = new Uint8Array(MAX_PAYLOAD_SIZE).fill(0xa5);
   const payloads = [];
   for (const pages of packets) {
@@ -145,7 +150,7 @@ const GUARD = 4096;
 
 /** Sets up a receiving channel. */
 export async function receiving(method: Method, options: Options = {}): Promise<Receiving> {
-  const opened = context(method, options);
+  const opened = context(method, "decodes", options);
   const receiver = await method.receiveSetup(opened);
   return {
     async receive(payload, size) {

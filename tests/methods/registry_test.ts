@@ -72,24 +72,29 @@ for (
 }
 
 test("selectEngine() gives builtin for every compressing method and nothing for none", () => {
-  assertEquals(selectEngine(methodByName("none")!), undefined);
-  for (const name of NAMES.slice(1)) {
-    const method = methodByName(name)!;
-    assertEquals(selectEngine(method, "builtin")!.name, "builtin");
-    assert(selectEngine(method)!.formats.includes(method.format!));
+  for (const direction of ["encodes", "decodes"] as const) {
+    assertEquals(selectEngine(methodByName("none")!, direction), undefined);
+    for (const name of NAMES.slice(1)) {
+      const method = methodByName(name)!;
+      assertEquals(selectEngine(method, direction, "builtin")!.name, "builtin");
+      assert(selectEngine(method, direction)![direction].includes(method.format!));
+    }
   }
 });
 
 test("selectEngine() refuses an engine or a format that there is not", () => {
   const zlib = methodByName("zlib")!;
-  const error = assertThrows(() => selectEngine(zlib, "isal"), EngineUnavailableError, "isal");
-  for (const name of engineNames()) assert(error.message.includes(name));
   const unknown = { ...zlib, format: "lz4-stream" as CodecFormat };
-  assertThrows(() => selectEngine(unknown), EngineUnavailableError, "auto cannot do method zlib");
+  for (const direction of ["encodes", "decodes"] as const) {
+    const other = () => selectEngine(zlib, direction, "none-such");
+    const error = assertThrows(other, EngineUnavailableError, "none-such");
+    for (const name of engineNames()) assert(error.message.includes(name));
+    assertThrows(() => selectEngine(unknown, direction), EngineUnavailableError, "method zlib");
+  }
 });
 
 test("an engine refuses a format it computes only the other way, per packet or per page", () => {
-  const engine = selectEngine(methodByName("zlib")!, "builtin")!;
+  const engine = selectEngine(methodByName("zlib")!, "decodes", "builtin")!;
   const options = { pageSize: 4096, level: 1 };
   for (const format of ["deflate-pages", "zlib-pages"] as const) {
     assertThrows(() => engine.packetEncoder(format, options), EngineUnavailableError, format);

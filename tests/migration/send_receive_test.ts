@@ -1,6 +1,6 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
-import { MemoryImage, methodNames } from "../../mod.ts";
+import { MemoryImage } from "../../mod.ts";
 import { guest, migrate, mixedPages } from "./_migrate.ts";
 
 function assertSameRam(actual: MemoryImage, expected: MemoryImage): void {
@@ -10,7 +10,7 @@ function assertSameRam(actual: MemoryImage, expected: MemoryImage): void {
   }
 }
 
-for (const method of methodNames()) {
+for (const method of ["none", "zlib", "zstd", "qpl", "uadk", "qatzip"]) {
   for (const channels of [1, 3, 16]) {
     test(`send() to receive() moves every page with ${method} over ${channels} channels`, async () => {
       const source = guest();

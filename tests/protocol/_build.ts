@@ -1,6 +1,7 @@
 /** Puts valid bytes together, and breaks one thing in them. */
 import fs from "node:fs";
-import { assertEquals, assertThrows } from "@std/assert";
+import { isDeepStrictEqual } from "node:util";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import type { ErrorFacts, MultifdError } from "../../src/errors.ts";
 import { RECORD, SECTION } from "../../src/protocol/main_channel.ts";
 import type { MainChannelEvent } from "../../src/protocol/main_channel_event.ts";
@@ -78,6 +79,11 @@ export function assertRefused(
   const error = assertThrows(fn, ErrorClass, words);
   assertEquals(error.name, ErrorClass.name);
   assertEquals({ ...error.facts, ...facts }, error.facts);
+}
+
+/** Asserts that large things are equal; a failure does not print them. */
+export function assertSame<T>(actual: T, expected: T): void {
+  assert(isDeepStrictEqual(actual, expected), "not the same");
 }
 
 // the main channel

@@ -205,7 +205,12 @@ refuses("a block without a name", inStart(record(4, PAGE), name(""), u64(PAGE)),
 // the pages
 
 refuses("a zero page with a fill", inPart(zero.with(-1, 7)), P, "has a fill", { received: 7 });
-refuses("a page of an unknown block", inPart(record(2), name("pc.rom"), [0]), P, "is unknown");
+refuses(
+  "a page of an unknown block",
+  inPart(zero, record(2), name("pc.rom"), [0]),
+  P,
+  "is unknown",
+);
 refuses("CONTINUE before a name", inPart(record(0x22), [0]), P, "none was named");
 for (const flags of [0x020, 0x024, 0x030, 0x060, 0x220]) {
   const facts = { received: `0x${flags.toString(16)}` };

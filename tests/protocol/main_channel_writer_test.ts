@@ -3,6 +3,7 @@ import { assertEquals } from "@std/assert";
 import type { SyncMode } from "../../src/protocol/main_channel.ts";
 import { emptyVmTail, MainChannelWriter } from "../../src/protocol/main_channel_writer.ts";
 import {
+  assertSame,
   BLOCKS,
   command,
   concat,
@@ -126,7 +127,7 @@ test("MainChannelWriter writes more blocks than its first buffer holds", () => {
     usedLength: (i + 1) * PAGE,
   }));
   const writer = new MainChannelWriter("round");
-  assertEquals(writer.ramStart(blocks), start(memSize(blocks), FLUSH, EOS));
+  assertSame(writer.ramStart(blocks), start(memSize(blocks), FLUSH, EOS));
 });
 
 test("MainChannelWriter ends each RAM section with the footer of its id", () => {

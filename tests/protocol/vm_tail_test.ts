@@ -10,6 +10,7 @@ import {
 import { Random } from "../_random.ts";
 import {
   assertRefused,
+  assertSame,
   concat,
   description,
   device,
@@ -91,9 +92,9 @@ for (const vector of ["zstd", "qemu-7.2-zlib"]) {
 
   test(`VmTailReader finds the same end for any split (${vector})`, () => {
     const whole = readPieces([bytes]);
-    assertEquals(readPieces(split(bytes, () => 1)), whole);
+    assertSame(readPieces(split(bytes, () => 1)), whole);
     for (const most of [10, 1000, 50000]) {
-      assertEquals(readPieces(split(bytes, () => 1 + random.below(most))), whole);
+      assertSame(readPieces(split(bytes, () => 1 + random.below(most))), whole);
     }
   });
 
@@ -103,6 +104,7 @@ for (const vector of ["zstd", "qemu-7.2-zlib"]) {
 }
 
 const believable = concat([0x7e], u32(11));
+const notUtf8 = concat(text('{"'), [0xff], text('":1}'));
 const falseHits: [what: string, data: Uint8Array][] = [
   ["00 06", new Uint8Array([0, 6])],
   ["a description without a footer before it", concat([1, 2, 3, 4, 5], description("{}"))],
@@ -110,10 +112,8 @@ const falseHits: [what: string, data: Uint8Array][] = [
   ["a footer and a JSON object cut short", concat(believable, [0, 6], u32(9), text('{"a": 1,}'))],
   ["a footer and an object with more after it", concat(believable, [0, 6], u32(3), text("{}x"))],
   ["a footer and an object of no bytes", concat(believable, [0, 6], u32(0), text("{}"))],
-  [
-    "a footer and text that is not UTF-8",
-    concat(believable, [0, 6], u32(4), text("{"), [0xff], text('"}')),
-  ],
+  ["a footer and text that is not UTF-8", concat(believable, [0, 6], u32(7), notUtf8)],
+  ["a footer and an object after a blank", concat(believable, [0, 6], u32(3), text(" {}"))],
   ["a footer and a length past the real end", concat(believable, [0, 6], u32(5000), text("{}"))],
   ["a footer and a length past the bound", concat(believable, [0, 6], u32(0xffffffff), text("{}"))],
   [

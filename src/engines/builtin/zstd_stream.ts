@@ -1,7 +1,7 @@
 /** `zstd-stream` on node:zlib. */
 import zlib from "node:zlib";
 import { CodecError, type PacketDecoder, type PacketEncoder } from "../engine.ts";
-import { ZstdFrames } from "../zstd_frames.ts";
+import { type FramePart, ZstdFrames } from "../zstd_frames.ts";
 import { asCodecError } from "./inflate.ts";
 
 /** A frame per packet: nothing to carry over, and QEMU reads it as it reads its own. */
@@ -25,14 +25,13 @@ export function zstdStreamDecoder(): PacketDecoder {
     async decode(payload, out) {
       let filled = 0;
       for (const part of frames.split(payload)) {
-        const input = payload.subarray(part.start, part.end);
         const room = out.subarray(filled);
         if (part.opens && part.closes) {
-          filled += decodeFrame(input, room);
+          filled += decodeFrame(payload.subarray(part.start, part.end), room);
           continue;
         }
         if (part.opens) open = new OpenFrame();
-        filled += await open!.decode(input, room);
+        filled += await open!.decode(payload, part, room);
         if (!part.closes) continue;
         open!.close();
         open = undefined;
@@ -83,16 +82,28 @@ class OpenFrame {
     this.#stream.on("end", () => this.#settle?.());
   }
 
-  decode(input: Uint8Array, out: Uint8Array): Promise<number> {
+  async decode(payload: Uint8Array, part: FramePart, out: Uint8Array): Promise<number> {
     this.#out = out;
     this.#filled = 0;
+    let { start } = part;
+    for (const stop of part.stops) {
+      await this.#write(payload.subarray(start, stop));
+      start = stop;
+    }
+    return this.#filled;
+  }
+
+  /** Takes one block: Deno does not catch what is wrong behind a write's first 16 KiB of output. */
+  #write(input: Uint8Array): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#settle = (fault) => {
         this.#settle = undefined;
         if (fault) reject(fault);
-        else resolve(this.#filled);
+        else resolve();
       };
-      this.#stream.write(input, () => this.#settle?.());
+      this.#stream.write(input, (error) => {
+        this.#settle?.(error ? asCodecError(error, this.#out.length) : undefined);
+      });
     });
   }
 
