@@ -1,7 +1,7 @@
 /** Format, lint, types and documentation, for Deno and for Bun: `deno task check`. */
 import path from "node:path";
 import process from "node:process";
-import { root, runTool, setUp } from "./_tools.ts";
+import { bunPath, root, runTool, setUp } from "./_tools.ts";
 
 const PUBLIC = ["mod.ts", "src/core.ts", "src/cli/main.ts"];
 
@@ -14,7 +14,7 @@ export function runChecks(): string[] {
     ["format", deno, ["fmt", "--check", "--quiet"]],
     ["lint", deno, ["lint", "--quiet"]],
     ["types for Deno", deno, ["check", "--quiet", "."]],
-    ["types for Bun", deno, ["run", "-A", "--quiet", tsc, "--project", "."]],
+    ["types for Bun", bunPath()!, [tsc, "--project", "."]],
     ["documentation", deno, ["doc", "--lint", "--quiet", ...PUBLIC]],
     ["publishing", deno, ["publish", "--dry-run", "--allow-dirty", "--quiet"]],
   ];

@@ -1,6 +1,7 @@
 /** `send()`: an image goes to whoever listens. */
 import { selectEngine } from "../engines/select.ts";
 import { OptionError } from "../errors.ts";
+import { encodeWireName } from "../protocol/bytes.ts";
 import type { SyncMode } from "../protocol/main_channel.ts";
 import type { RamBlock } from "../protocol/ram_packet.ts";
 import { parseVmTail } from "../protocol/vm_tail.ts";
@@ -124,10 +125,7 @@ function isList(image: readonly string[] | MemoryImage): image is readonly strin
 function checkBlocks(blocks: readonly RamBlock[], pageSize: number): void {
   if (blocks.length === 0) throw new OptionError("Image has no blocks");
   for (const { name, usedLength } of blocks) {
-    const bytes = new TextEncoder().encode(name).length;
-    if (bytes === 0 || bytes > 255 || name.includes("\0")) {
-      throw new OptionError(`Block name "${name}" cannot be sent`, { expected: "1 to 255 bytes" });
-    }
+    encodeWireName(name);
     if (usedLength > 0 && usedLength % pageSize === 0) continue;
     throw new OptionError(`Length of block "${name}" is not whole pages`, {
       expected: `a multiple of ${pageSize} bytes`,

@@ -1,5 +1,7 @@
 /** Big-endian numbers and names in byte arrays. */
 
+import { OptionError } from "../errors.ts";
+
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 const encoder = new TextEncoder();
 
@@ -28,6 +30,20 @@ export function decodeName(bytes: Uint8Array): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/**
+ * Encodes a name that goes on the wire behind one length byte, or into 256 bytes with a NUL.
+ *
+ * @throws {OptionError} If it is empty, longer than 255 bytes or holds a NUL.
+ */
+export function encodeWireName(text: string): Uint8Array {
+  const bytes = encodeName(text);
+  if (bytes.length >= 1 && bytes.length <= 255 && !bytes.includes(0)) return bytes;
+  throw new OptionError(`Name ${JSON.stringify(text)} cannot be sent`, {
+    expected: "1 to 255 bytes without a NUL",
+    received: `${bytes.length} bytes`,
+  });
 }
 
 /** Encodes text as UTF-8. */

@@ -1,6 +1,6 @@
 /** The device-state packet that QEMU >= 10.0 sends for VFIO devices. */
 import { ProtocolError } from "../errors.ts";
-import { decodeName, viewOf } from "./bytes.ts";
+import { decodeName, hex, viewOf } from "./bytes.ts";
 import { FLAG_DEVICE_STATE, parsePacketStart } from "./ram_packet.ts";
 
 /** Bytes of a device-state packet's header. */
@@ -33,8 +33,12 @@ export function parseDeviceStatePacket(bytes: Uint8Array): DeviceStatePacket {
       received: bytes.length,
     });
   }
-  if ((parsePacketStart(bytes) & FLAG_DEVICE_STATE) === 0) {
-    throw new ProtocolError("Packet is not device state");
+  const flags = parsePacketStart(bytes);
+  if (flags !== FLAG_DEVICE_STATE) {
+    throw new ProtocolError("Packet is not device state, or has other flags, too", {
+      expected: hex(FLAG_DEVICE_STATE),
+      received: hex(flags),
+    });
   }
   const field = bytes.subarray(12, 268);
   const end = field.indexOf(0);

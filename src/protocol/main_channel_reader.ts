@@ -25,6 +25,8 @@ const MAX_CAPABILITIES = 64;
 const MIN_PAGE_BITS = 12;
 const MAX_PAGE_BITS = 16;
 
+const RECORD_KINDS: readonly number[] = Object.values(RECORD);
+
 /** What a reader must be told. */
 export interface MainChannelReaderOptions {
   /** Page size in bytes where the stream does not tell it. Default 4096. */
@@ -50,6 +52,7 @@ export class MainChannelReader {
   #ramId: number | undefined;
   #mode: SyncMode | undefined;
   #ended = false;
+  #failure: unknown;
 
   /**
    * Starts at the stream's magic.
@@ -79,12 +82,21 @@ export class MainChannelReader {
     if (this.#ended && chunk.length > 0) {
       throw this.#error("Stream goes on after the VM description");
     }
+    if (this.#failure !== undefined) throw this.#failure;
     this.#queue.push(chunk);
     for (;;) {
-      const step = this.#steps.next();
-      if (step.done) return;
-      if (step.value === undefined) return;
-      yield step.value;
+      const event = this.#step();
+      if (event === undefined) return;
+      yield event;
+    }
+  }
+
+  #step(): MainChannelEvent | undefined {
+    try {
+      return this.#steps.next().value ?? undefined;
+    } catch (error) {
+      this.#failure = error;
+      throw error;
     }
   }
 
@@ -296,6 +308,13 @@ export class MainChannelReader {
         yield* this.#memSize(address);
         continue;
       }
+      if (!RECORD_KINDS.includes(kind)) {
+        throw this.#error(
+          "RAM record has unknown flags (or another page size)",
+          undefined,
+          hex(flags),
+        );
+      }
       if (this.#blocks === undefined) throw this.#error("RAM record comes before MEM_SIZE");
       if (kind === RECORD.ZERO || kind === RECORD.PAGE) {
         const continued = (flags & RECORD.CONTINUE) !== 0;
@@ -309,10 +328,8 @@ export class MainChannelReader {
         yield { type: "sync", mode: "round", section };
       } else if (kind === RECORD.XBZRLE) {
         throw this.#unsupported("xbzrle pages");
-      } else if (kind === RECORD.HOOK) {
-        throw this.#unsupported("RDMA");
       } else {
-        throw this.#error("RAM record has unknown flags", undefined, hex(flags));
+        throw this.#unsupported("RDMA");
       }
     }
     if (this.#blocks === undefined) throw this.#error("RAM section starts without MEM_SIZE");

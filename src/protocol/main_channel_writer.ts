@@ -1,5 +1,5 @@
 /** Makes the main channel's stream, piece by piece in the order that QEMU accepts. */
-import { encodeName, viewOf, writeU64 } from "./bytes.ts";
+import { encodeName, encodeWireName, viewOf, writeU64 } from "./bytes.ts";
 import {
   COMMAND,
   MAIN_MAGIC,
@@ -60,7 +60,7 @@ class Bytes {
   }
 
   name(text: string): this {
-    const bytes = encodeName(text);
+    const bytes = encodeWireName(text);
     return this.u8(bytes.length).raw(bytes);
   }
 

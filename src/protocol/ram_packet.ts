@@ -1,6 +1,6 @@
 /** The header of a RAM packet: what travels on a multifd channel, pages apart. */
 import { ProtocolError } from "../errors.ts";
-import { decodeName, encodeName, hex, readU64, viewOf, writeU64 } from "./bytes.ts";
+import { decodeName, encodeWireName, hex, readU64, viewOf, writeU64 } from "./bytes.ts";
 import { MULTIFD_MAGIC, MULTIFD_VERSION } from "./greeting.ts";
 
 /** Flag of a packet that ends a round on its channel. */
@@ -227,7 +227,7 @@ export function encodeRamPacket(packet: RamPacket, pageSize: number, into: Uint8
   view.setUint32(20, packet.nextPacketSize);
   writeU64(view, 24, packet.packetNum);
   view.setUint32(32, packet.zeroPages);
-  if (packet.block !== undefined) into.set(encodeName(packet.block), RAMBLOCK_AT);
+  if (packet.block !== undefined) into.set(encodeWireName(packet.block), RAMBLOCK_AT);
   const count = packet.normalPages + packet.zeroPages;
   for (let i = 0; i < count; i++) writeU64(view, OFFSETS_AT + 8 * i, packet.offsets[i]!);
 }

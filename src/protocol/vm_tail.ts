@@ -4,7 +4,7 @@
  * JSON and then proven with it.
  */
 import { ProtocolError, VerificationError } from "../errors.ts";
-import { decodeName, viewOf } from "./bytes.ts";
+import { decodeName, encodeName, viewOf } from "./bytes.ts";
 import { SECTION } from "./main_channel.ts";
 
 /** Most bytes of device state and description that are kept. */
@@ -30,14 +30,17 @@ export interface VmTail {
   devices: DeviceState[];
 }
 
-interface VmState {
-  fields?: { size: number; array_len?: number }[];
-  subsections?: (VmState & { vmsd_name: string })[];
-}
+/** Most bytes of a description; QEMU's has 44 KB. */
+const DESCRIPTION_MAX_SIZE = 16 * 1024 * 1024;
+/** Places that look like the end and are not; a real tail has none. */
+const MAX_FALSE_ENDS = 64;
+/** Subsections may nest; QEMU's do so twice. */
+const MAX_NESTING = 16;
 
-interface Device extends VmState {
-  name: string;
-  instance_id: number;
+/** A place that looks like the end: `00 06 <size> '{'`. */
+interface Candidate {
+  at: number;
+  size: number;
 }
 
 /** Collects a tail from pieces of any size and finds its end. */
@@ -45,7 +48,8 @@ export class VmTailReader {
   #bytes: Uint8Array = new Uint8Array(64 * 1024);
   #length = 0;
   #scanned = 0;
-  #candidates: { at: number; size: number }[] = [];
+  #candidates: Candidate[] = [];
+  #falseEnds = 0;
   readonly #footer: Uint8Array;
 
   /**
@@ -73,26 +77,48 @@ export class VmTailReader {
   push(chunk: Uint8Array): VmTail | undefined {
     this.#append(chunk);
     this.#scan();
+    const waiting: Candidate[] = [];
     for (const candidate of this.#candidates) {
       const end = candidate.at + 6 + candidate.size;
-      if (end > this.#length) continue;
-      const description = parseObject(this.#bytes.subarray(candidate.at + 6, end));
-      if (description === undefined) {
-        this.#candidates = this.#candidates.filter((other) => other !== candidate);
+      if (end > this.#length) {
+        waiting.push(candidate);
         continue;
       }
-      if (end < this.#length) {
-        throw new ProtocolError("Stream goes on after the VM description", {
-          channel: "main",
-          expected: "no more bytes",
-          received: `${this.#length - end} bytes`,
-        });
-      }
-      const bytes = this.#bytes.slice(0, end);
-      const devices = verifyDevices(bytes.subarray(0, candidate.at), description);
-      return { bytes, descriptionBytes: candidate.size, devices };
+      const tail = this.#verify(candidate, end);
+      if (tail !== undefined) return tail;
     }
+    this.#candidates = waiting;
     return undefined;
+  }
+
+  /** The tail, if it ends with this candidate; undefined if that is data of a device. */
+  #verify({ at, size }: Candidate, end: number): VmTail | undefined {
+    const text = this.#bytes.subarray(at + 6, end);
+    const description = text[size - 1] === 0x7d ? parseObject(text) : undefined;
+    // a description that lists no devices proves nothing of sections before it
+    const isTrue = description !== undefined && (at === 0 || Array.isArray(description.devices));
+    if (!isTrue) {
+      this.#countFalseEnd();
+      return undefined;
+    }
+    const bytes = this.#bytes.slice(0, end);
+    const devices = verifyDevices(bytes.subarray(0, at), description);
+    if (end < this.#length) {
+      throw new ProtocolError("Stream goes on after the VM description", {
+        channel: "main",
+        expected: "no more bytes",
+        received: `${this.#length - end} bytes`,
+      });
+    }
+    return { bytes, descriptionBytes: size, devices };
+  }
+
+  #countFalseEnd(): void {
+    if (++this.#falseEnds <= MAX_FALSE_ENDS) return;
+    throw new ProtocolError("Device state has too many places that look like its end", {
+      channel: "main",
+      expected: `at most ${MAX_FALSE_ENDS}`,
+    });
   }
 
   #append(chunk: Uint8Array): void {
@@ -124,7 +150,9 @@ export class VmTailReader {
       const before = at >= 5 ? this.#bytes[at - 5] : this.#footer[at];
       if (before !== SECTION.FOOTER) continue;
       const size = view.getUint32(at + 2);
-      if (size <= VM_TAIL_MAX_SIZE) this.#candidates.push({ at, size });
+      if (size > DESCRIPTION_MAX_SIZE) continue;
+      this.#candidates.push({ at, size });
+      if (this.#candidates.length > MAX_FALSE_ENDS) this.#countFalseEnd();
     }
   }
 }
@@ -138,17 +166,20 @@ export class VmTailReader {
  */
 export function parseVmTail(bytes: Uint8Array, where: string): VmTail {
   // RAM's footer is not part of a stored tail
-  const tail = new VmTailReader(new Uint8Array([SECTION.FOOTER, 0, 0, 0, 0])).push(bytes);
+  const reader = new VmTailReader(new Uint8Array([SECTION.FOOTER, 0, 0, 0, 0]));
+  let tail: VmTail | undefined;
+  try {
+    tail = reader.push(bytes);
+  } catch (error) {
+    throw new VerificationError(`${where} is not valid: ${(error as Error).message}`);
+  }
   if (tail === undefined) throw new VerificationError(`${where} has no VM description at its end`);
   return tail;
 }
 
 function parseObject(text: Uint8Array): Record<string, unknown> | undefined {
   try {
-    const value: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(text));
-    return typeof value === "object" && value !== null && !Array.isArray(value)
-      ? value as Record<string, unknown>
-      : undefined;
+    return asRecord(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(text)));
   } catch {
     return undefined;
   }
@@ -160,33 +191,34 @@ function verifyDevices(sections: Uint8Array, description: Record<string, unknown
   const view = viewOf(sections);
   const devices: DeviceState[] = [];
   let at = 0;
-  for (const device of description.devices as Device[]) {
-    const start = at;
+  for (const described of description.devices as unknown[]) {
     const fail = (what: string): VerificationError =>
       new VerificationError(`Device state does not match its description: ${what}`, {
         channel: "main",
-        offset: start,
+        offset: at,
       });
-    const nameLength = sections[start + 5] ?? 0;
-    const nameEnd = start + 6 + nameLength;
-    if (sections[start] !== SECTION.FULL || nameEnd + 8 > sections.length) {
-      throw fail(`no section where "${device?.name}" should be`);
+    const device = asRecord(described);
+    const size = bodySize(device);
+    if (device === undefined || size === undefined) throw fail("a description is malformed");
+    const nameEnd = at + 6 + (sections[at + 5] ?? 0);
+    if (sections[at] !== SECTION.FULL || nameEnd + 8 > sections.length) {
+      throw fail(`no section where "${device.name}" should be`);
     }
-    const name = decodeName(sections.subarray(start + 6, nameEnd));
+    const name = decodeName(sections.subarray(at + 6, nameEnd));
     const instanceId = view.getUint32(nameEnd);
-    if (name !== device?.name || instanceId !== device?.instance_id) {
-      throw fail(`"${name}" ${instanceId} where "${device?.name}" should be`);
+    if (name === undefined || name !== device.name || instanceId !== device.instance_id) {
+      throw fail(`"${name}" ${instanceId} where "${device.name}" should be`);
     }
-    const footer = nameEnd + 8 + bodySize(device);
-    const sectionId = view.getUint32(start + 1);
+    const footer = nameEnd + 8 + size;
+    const sectionId = view.getUint32(at + 1);
     if (
-      !(footer + 5 <= sections.length) || sections[footer] !== SECTION.FOOTER ||
+      footer + 5 > sections.length || sections[footer] !== SECTION.FOOTER ||
       view.getUint32(footer + 1) !== sectionId
     ) {
-      throw fail(`"${name}" is not ${footer - nameEnd - 8} bytes long`);
+      throw fail(`"${name}" is not ${size} bytes long`);
     }
+    devices.push({ name, instanceId, bytes: footer + 5 - at });
     at = footer + 5;
-    devices.push({ name, instanceId, bytes: at - start });
   }
   if (at !== sections.length) {
     throw new VerificationError("Device state goes on after the last device described", {
@@ -199,11 +231,34 @@ function verifyDevices(sections: Uint8Array, description: Record<string, unknown
   return devices;
 }
 
-function bodySize(state: VmState): number {
-  let size = 0;
-  for (const field of state.fields ?? []) size += field.size * (field.array_len ?? 1);
-  for (const subsection of state.subsections ?? []) {
-    size += 2 + subsection.vmsd_name.length + 4 + bodySize(subsection);
+function asRecord(value: unknown): Record<string, unknown> | undefined {
+  return typeof value === "object" && value !== null && !Array.isArray(value)
+    ? value as Record<string, unknown>
+    : undefined;
+}
+
+/** Bytes of a device's or subsection's body; undefined where its description is malformed. */
+function bodySize(state: Record<string, unknown> | undefined, nesting = 0): number | undefined {
+  const { fields = [], subsections = [] } = state ?? {};
+  if (!Array.isArray(fields) || !Array.isArray(subsections) || nesting > MAX_NESTING) {
+    return undefined;
   }
-  return size;
+  let total = 0;
+  for (const field of fields as unknown[]) {
+    const { size, array_len: count = 1 } = asRecord(field) ?? {};
+    if (!isSize(size) || !isSize(count)) return undefined;
+    total += size * count;
+  }
+  for (const subsection of subsections as unknown[]) {
+    const record = asRecord(subsection);
+    const name = record?.vmsd_name;
+    const size = bodySize(record, nesting + 1);
+    if (typeof name !== "string" || size === undefined) return undefined;
+    total += 2 + encodeName(name).length + 4 + size;
+  }
+  return total;
+}
+
+function isSize(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 0;
 }

@@ -127,17 +127,19 @@ test("MainChannelReader takes the page size it is told where the stream is silen
 
 test("MainChannelReader takes every subsection of the configuration that it knows", () => {
   const uuid = new Random(6).bytes(16);
-  const head = configuration(
-    "m".repeat(255),
+  const pieces = [
+    configuration("m".repeat(255)),
     subsection("configuration/target-page-bits", u32(12)),
     subsection("configuration/capabilities", u32(0)),
     subsection("configuration/uuid", uuid),
-  );
+  ];
+  const head = concat(...pieces);
   const events = read(stream({ head }));
   assertEquals(only(events, "configuration"), [
     { type: "configuration", machine: "m".repeat(255), pageSize: PAGE, uuid },
   ]);
   assertEquals(readPieces(split(stream({ head }), () => 1)), events);
+  assertEquals(readPieces([...pieces, stream({ head: [] })]), events);
 });
 
 test("MainChannelReader takes blocks without length before the last one", () => {
