@@ -1,0 +1,301 @@
+/* Intel ISA-L: the fastest deflate in software; encodes every deflate format, decodes streams. */
+#include <stdlib.h>
+
+#include <isa-l/crc.h>
+#include <isa-l/igzip_lib.h>
+
+#include "common.h"
+
+#define STRINGIFY(x) #x
+#define VERSION_TEXT(a, b, c) STRINGIFY(a) "." STRINGIFY(b) "." STRINGIFY(c)
+#ifdef ISAL_MAJOR_VERSION
+#define LIBRARY_VERSION VERSION_TEXT(ISAL_MAJOR_VERSION, ISAL_MINOR_VERSION, ISAL_PATCH_VERSION)
+#else
+#define LIBRARY_VERSION "2"
+#endif
+
+/* 2^12: what a receiver's hardware has as window */
+#define PAGE_WINDOW_BITS 12
+#define MAX_LEVEL 3
+/* the most the largest level's buffer takes */
+#define LEVEL_BUFFER_SIZE ISAL_DEF_LVL3_DEFAULT
+
+/* A page is not tried when this many of SAMPLES bytes are new to the sample. */
+#define SAMPLES 512u
+#define INCOMPRESSIBLE_KINDS 205u
+
+struct codec {
+	enum codec_format format;
+	uint32_t page_size;
+	bool at_start;
+	struct isal_zstream stream;
+	struct inflate_state inflate;
+	uint8_t level_buffer[];
+};
+
+uint32_t codec_abi(void)
+{
+	return CODEC_ABI;
+}
+
+uint32_t codec_probe(char *text, uint32_t room)
+{
+	name_version(text, room, "ISA-L", LIBRARY_VERSION);
+	return 1u << CODEC_ZLIB_STREAM | 1u << CODEC_DEFLATE_PAGES | 1u << CODEC_ZLIB_PAGES |
+	       1u << CODEC_GZIP_MEMBERS | 1u << (8 + CODEC_ZLIB_STREAM);
+}
+
+static bool is_known(uint32_t format, uint32_t direction)
+{
+	char text[1];
+	uint32_t known = codec_probe(text, 0);
+
+	return format < 8 && direction <= CODEC_DECODE && (known >> (8 * direction + format) & 1) != 0;
+}
+
+struct codec *codec_open(uint32_t format, uint32_t direction, uint32_t page_size, int32_t level,
+			 uint32_t flags)
+{
+	struct codec *codec;
+	bool is_pages = format == CODEC_DEFLATE_PAGES || format == CODEC_ZLIB_PAGES;
+
+	if (!is_known(format, direction) || !is_page_size(page_size))
+		return NULL;
+	codec = calloc(1, sizeof(*codec) + LEVEL_BUFFER_SIZE);
+	if (codec == NULL)
+		return NULL;
+	codec->format = format;
+	codec->page_size = page_size;
+	isal_deflate_init(&codec->stream);
+	if (is_pages)
+		level = (flags & CODEC_DENSE) != 0 ? 1 : 0;
+	if (level > MAX_LEVEL)
+		level = MAX_LEVEL;
+	codec->stream.level = level < 0 ? 0 : (uint32_t)level;
+	codec->stream.level_buf = codec->level_buffer;
+	codec->stream.level_buf_size = LEVEL_BUFFER_SIZE;
+	codec_reset(codec);
+	return codec;
+}
+
+void codec_reset(struct codec *codec)
+{
+	codec->at_start = true;
+	isal_deflate_reset(&codec->stream);
+	isal_inflate_init(&codec->inflate);
+	codec->inflate.crc_flag = ISAL_DEFLATE;
+}
+
+void codec_close(struct codec *codec)
+{
+	free(codec);
+}
+
+static int32_t encode_stream(struct codec *codec, const uint8_t *pages, uint32_t size, uint8_t *out,
+			     uint32_t room)
+{
+	struct isal_zstream *stream = &codec->stream;
+	uint32_t head = codec->at_start ? 2 : 0;
+
+	if (room < head)
+		return CODEC_DOES_NOT_FIT;
+	if (codec->at_start) {
+		out[0] = 0x78;
+		out[1] = 0x01;
+		codec->at_start = false;
+	}
+	stream->next_in = (uint8_t *)(uintptr_t)pages;
+	stream->avail_in = size;
+	stream->next_out = out + head;
+	stream->avail_out = room - head;
+	stream->flush = SYNC_FLUSH;
+	stream->end_of_stream = 0;
+	if (isal_deflate(stream) != COMP_OK)
+		return CODEC_LIBRARY_ERROR;
+	/* a flush that filled the room to the last byte may have more to say */
+	if (stream->avail_in > 0 || stream->avail_out == 0)
+		return CODEC_DOES_NOT_FIT;
+	return (int32_t)(room - stream->avail_out);
+}
+
+/* One raw deflate stream; 0 where it does not fit. */
+static uint32_t deflate_once(struct codec *codec, const uint8_t *source, uint32_t size, uint8_t *out,
+			     uint32_t room, uint32_t window_bits)
+{
+	struct isal_zstream *stream = &codec->stream;
+	uint32_t level = stream->level;
+
+	isal_deflate_stateless_init(stream);
+	stream->level = level;
+	stream->level_buf = codec->level_buffer;
+	stream->level_buf_size = LEVEL_BUFFER_SIZE;
+	stream->hist_bits = (uint16_t)window_bits;
+	if (level == 0)
+		isal_deflate_set_hufftables(stream, NULL, IGZIP_HUFFTABLE_STATIC);
+	stream->next_in = (uint8_t *)(uintptr_t)source;
+	stream->avail_in = size;
+	stream->next_out = out;
+	stream->avail_out = room;
+	stream->flush = NO_FLUSH;
+	stream->end_of_stream = 1;
+	if (isal_deflate_stateless(stream) != COMP_OK || stream->avail_in > 0)
+		return 0;
+	return stream->total_out;
+}
+
+/* A look at some bytes: where nearly every one is new, no code will make them shorter. */
+static bool looks_incompressible(const uint8_t *page, uint32_t size)
+{
+	uint8_t seen[256] = { 0 };
+	uint32_t step = size / SAMPLES;
+	uint32_t kinds = 0;
+
+	for (uint32_t i = 0; i < SAMPLES; i++) {
+		uint8_t byte = page[i * step];
+
+		kinds += seen[byte] == 0;
+		seen[byte] = 1;
+	}
+	return kinds >= INCOMPRESSIBLE_KINDS;
+}
+
+static uint32_t encode_page(struct codec *codec, const uint8_t *page, uint8_t *out)
+{
+	uint32_t size = codec->page_size;
+	/* one byte less than a page: what does not fit is sent raw */
+	uint32_t room = size - 1;
+	uint32_t length;
+	uint32_t adler;
+
+	if (looks_incompressible(page, size))
+		return 0;
+	if (codec->format == CODEC_DEFLATE_PAGES)
+		return deflate_once(codec, page, size, out, room, PAGE_WINDOW_BITS);
+	length = deflate_once(codec, page, size, out + 2, room - 6, PAGE_WINDOW_BITS);
+	if (length == 0)
+		return 0;
+	/* the header UADK writes; the window is smaller than it says, which every inflate takes */
+	out[0] = 0x78;
+	out[1] = 0x9c;
+	adler = isal_adler32(1, page, size);
+	for (int i = 0; i < 4; i++)
+		out[2 + length + (uint32_t)i] = (uint8_t)(adler >> (24 - 8 * i));
+	return length + 6;
+}
+
+static int32_t encode_pages(struct codec *codec, const uint8_t *pages, uint32_t size, uint8_t *out,
+			    uint32_t room, uint32_t *lengths)
+{
+	uint32_t at = 0;
+
+	if (lengths == NULL)
+		return CODEC_BAD_CALL;
+	for (uint32_t i = 0; i * codec->page_size < size; i++) {
+		const uint8_t *page = pages + (size_t)i * codec->page_size;
+		uint32_t length;
+
+		if (room - at < codec->page_size)
+			return CODEC_DOES_NOT_FIT;
+		length = encode_page(codec, page, out + at);
+		if (length == 0) {
+			length = codec->page_size;
+			memcpy(out + at, page, length);
+		}
+		lengths[i] = length;
+		at += length;
+	}
+	return (int32_t)at;
+}
+
+static int32_t encode_members(struct codec *codec, const uint8_t *pages, uint32_t size, uint8_t *out,
+			      uint32_t room)
+{
+	uint32_t at = 0;
+
+	for (uint32_t start = 0; start < size; start += QZ_MEMBER_SIZE) {
+		uint32_t source = size - start < QZ_MEMBER_SIZE ? size - start : QZ_MEMBER_SIZE;
+		uint32_t length;
+
+		if (room - at < QZ_HEADER_SIZE + GZIP_TRAILER_SIZE)
+			return CODEC_DOES_NOT_FIT;
+		length = deflate_once(codec, pages + start, source, out + at + QZ_HEADER_SIZE,
+				      room - at - QZ_HEADER_SIZE - GZIP_TRAILER_SIZE, 0);
+		if (length == 0)
+			return CODEC_DOES_NOT_FIT;
+		write_qz_header(out + at, source, length);
+		at += QZ_HEADER_SIZE + length;
+		write_le32(out + at, crc32_gzip_refl(0, pages + start, source));
+		write_le32(out + at + 4, source);
+		at += GZIP_TRAILER_SIZE;
+	}
+	return (int32_t)at;
+}
+
+int32_t codec_encode(struct codec *codec, const uint8_t *pages, uint32_t size, uint8_t *out,
+		     uint32_t room, uint32_t *lengths)
+{
+	if (!is_whole_pages(size, codec->page_size))
+		return CODEC_BAD_CALL;
+	switch (codec->format) {
+	case CODEC_ZLIB_STREAM:
+		return encode_stream(codec, pages, size, out, room);
+	case CODEC_DEFLATE_PAGES:
+	case CODEC_ZLIB_PAGES:
+		return encode_pages(codec, pages, size, out, room, lengths);
+	case CODEC_GZIP_MEMBERS:
+		return encode_members(codec, pages, size, out, room);
+	default:
+		return CODEC_BAD_CALL;
+	}
+}
+
+/* Skips the header of the channel's one zlib stream; 0 where it is none. */
+static uint32_t skip_zlib_header(const uint8_t *in, uint32_t size)
+{
+	bool is_zlib = size >= 2 && (in[0] & 0x0f) == 8 && in[0] >> 4 <= 7 &&
+		       (in[0] * 256u + in[1]) % 31 == 0 && (in[1] & 0x20) == 0;
+
+	return is_zlib ? 2 : 0;
+}
+
+int32_t codec_decode(struct codec *codec, const uint8_t *in, uint32_t size, const uint32_t *lengths,
+		     uint8_t *out, uint32_t out_size, struct codec_fault *fault)
+{
+	struct inflate_state *inflate = &codec->inflate;
+	uint8_t beyond[1];
+	int result;
+
+	(void)lengths;
+	if (codec->format != CODEC_ZLIB_STREAM || !is_whole_pages(out_size, codec->page_size) ||
+	    size > MAX_PACKET_BYTES)
+		return CODEC_BAD_CALL;
+	if (codec->at_start) {
+		uint32_t head = skip_zlib_header(in, size);
+
+		if (head == 0)
+			return fail(fault, CODEC_BAD_DATA, NO_PAGE, 0, 0, 0);
+		in += head;
+		size -= head;
+		codec->at_start = false;
+	}
+	inflate->next_in = (uint8_t *)(uintptr_t)in;
+	inflate->avail_in = size;
+	inflate->next_out = out;
+	inflate->avail_out = out_size;
+	result = isal_inflate(inflate);
+	if (result < ISAL_DECOMP_OK)
+		return fail(fault, CODEC_BAD_DATA, NO_PAGE, 0, 0, result);
+	if (inflate->avail_out > 0)
+		return fail(fault, CODEC_TOO_SHORT, NO_PAGE, out_size, out_size - inflate->avail_out, 0);
+	/* the flush behind the last byte still has to be read, and must hold nothing more */
+	inflate->next_out = beyond;
+	inflate->avail_out = sizeof(beyond);
+	result = isal_inflate(inflate);
+	if (result < ISAL_DECOMP_OK)
+		return fail(fault, CODEC_BAD_DATA, NO_PAGE, 0, 0, result);
+	if (inflate->avail_out == 0)
+		return fail(fault, CODEC_TOO_LONG, NO_PAGE, out_size, out_size + 1, 0);
+	if (inflate->avail_in > 0 || inflate->block_state == ISAL_BLOCK_FINISH)
+		return fail(fault, CODEC_LEFT_OVER, NO_PAGE, size, size - inflate->avail_in, 0);
+	return (int32_t)out_size;
+}

@@ -1,0 +1,121 @@
+/* libzstd: a frame per packet out, any frames in. */
+#include <stdlib.h>
+
+#include <zstd.h>
+
+#include "common.h"
+
+struct codec {
+	uint32_t page_size;
+	ZSTD_CCtx *encoder;
+	ZSTD_DCtx *decoder;
+};
+
+uint32_t codec_abi(void)
+{
+	return CODEC_ABI;
+}
+
+uint32_t codec_probe(char *text, uint32_t room)
+{
+	name_version(text, room, "zstd", ZSTD_versionString());
+	return 1u << CODEC_ZSTD_STREAM | 1u << (8 + CODEC_ZSTD_STREAM);
+}
+
+struct codec *codec_open(uint32_t format, uint32_t direction, uint32_t page_size, int32_t level,
+			 uint32_t flags)
+{
+	struct codec *codec;
+	size_t error = 0;
+
+	(void)flags;
+	if (format != CODEC_ZSTD_STREAM || direction > CODEC_DECODE || !is_page_size(page_size))
+		return NULL;
+	codec = calloc(1, sizeof(*codec));
+	if (codec == NULL)
+		return NULL;
+	codec->page_size = page_size;
+	if (direction == CODEC_ENCODE) {
+		codec->encoder = ZSTD_createCCtx();
+		if (codec->encoder != NULL)
+			error = ZSTD_CCtx_setParameter(codec->encoder, ZSTD_c_compressionLevel, level);
+	} else {
+		codec->decoder = ZSTD_createDCtx();
+	}
+	if ((codec->encoder == NULL && codec->decoder == NULL) || ZSTD_isError(error)) {
+		codec_close(codec);
+		return NULL;
+	}
+	return codec;
+}
+
+void codec_reset(struct codec *codec)
+{
+	if (codec->encoder != NULL)
+		ZSTD_CCtx_reset(codec->encoder, ZSTD_reset_session_only);
+	if (codec->decoder != NULL)
+		ZSTD_DCtx_reset(codec->decoder, ZSTD_reset_session_only);
+}
+
+void codec_close(struct codec *codec)
+{
+	if (codec == NULL)
+		return;
+	ZSTD_freeCCtx(codec->encoder);
+	ZSTD_freeDCtx(codec->decoder);
+	free(codec);
+}
+
+int32_t codec_encode(struct codec *codec, const uint8_t *pages, uint32_t size, uint8_t *out,
+		     uint32_t room, uint32_t *lengths)
+{
+	size_t result;
+
+	(void)lengths;
+	if (codec->encoder == NULL || !is_whole_pages(size, codec->page_size))
+		return CODEC_BAD_CALL;
+	result = ZSTD_compress2(codec->encoder, out, room, pages, size);
+	if (ZSTD_isError(result))
+		return room < ZSTD_compressBound(size) ? CODEC_DOES_NOT_FIT : CODEC_LIBRARY_ERROR;
+	return (int32_t)result;
+}
+
+/* Decodes until the input is used or the output is full; false on bad data. */
+static bool decode_into(ZSTD_DCtx *decoder, ZSTD_inBuffer *in, ZSTD_outBuffer *out)
+{
+	for (;;) {
+		size_t in_before = in->pos;
+		size_t out_before = out->pos;
+
+		if (ZSTD_isError(ZSTD_decompressStream(decoder, out, in)))
+			return false;
+		if (in->pos == in_before && out->pos == out_before)
+			return true;
+	}
+}
+
+int32_t codec_decode(struct codec *codec, const uint8_t *in, uint32_t size, const uint32_t *lengths,
+		     uint8_t *out, uint32_t out_size, struct codec_fault *fault)
+{
+	ZSTD_inBuffer input = { in, size, 0 };
+	ZSTD_outBuffer output = { out, out_size, 0 };
+	uint8_t extra[1];
+	ZSTD_outBuffer beyond = { extra, sizeof(extra), 0 };
+
+	(void)lengths;
+	if (codec->decoder == NULL || !is_whole_pages(out_size, codec->page_size) ||
+	    size > MAX_PACKET_BYTES)
+		return CODEC_BAD_CALL;
+	if (!decode_into(codec->decoder, &input, &output))
+		return fail(fault, CODEC_BAD_DATA, NO_PAGE, 0, 0, 0);
+	if (output.pos < out_size)
+		return fail(fault, CODEC_TOO_SHORT, NO_PAGE, out_size, (uint32_t)output.pos, 0);
+	/* a frame's end may follow the last byte; another byte may not */
+	if (!decode_into(codec->decoder, &input, &beyond))
+		return fail(fault, CODEC_BAD_DATA, NO_PAGE, 0, 0, 0);
+	if (beyond.pos > 0)
+		return fail(fault, CODEC_TOO_LONG, NO_PAGE, out_size, out_size + 1, 0);
+	if (input.pos < size)
+		return fail(fault, CODEC_LEFT_OVER, NO_PAGE, (uint32_t)input.pos, size, 0);
+	return (int32_t)out_size;
+}
