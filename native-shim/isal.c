@@ -261,8 +261,10 @@ static uint32_t skip_zlib_header(const uint8_t *in, uint32_t size)
 int32_t codec_decode(struct codec *codec, const uint8_t *in, uint32_t size, const uint32_t *lengths,
 		     uint8_t *out, uint32_t out_size, struct codec_fault *fault)
 {
+	static const uint8_t flush[4] = { 0x00, 0x00, 0xff, 0xff };
 	struct inflate_state *inflate = &codec->inflate;
 	uint8_t beyond[1];
+	uint32_t unread;
 	int result;
 
 	(void)lengths;
@@ -278,6 +280,9 @@ int32_t codec_decode(struct codec *codec, const uint8_t *in, uint32_t size, cons
 		size -= head;
 		codec->at_start = false;
 	}
+	/* the next packet starts on a byte only after a sync flush */
+	if (size < sizeof(flush) || memcmp(in + size - sizeof(flush), flush, sizeof(flush)) != 0)
+		return fail(fault, CODEC_BAD_DATA, NO_PAGE, 0, 0, 0);
 	inflate->next_in = (uint8_t *)(uintptr_t)in;
 	inflate->avail_in = size;
 	inflate->next_out = out;
@@ -295,7 +300,8 @@ int32_t codec_decode(struct codec *codec, const uint8_t *in, uint32_t size, cons
 		return fail(fault, CODEC_BAD_DATA, NO_PAGE, 0, 0, result);
 	if (inflate->avail_out == 0)
 		return fail(fault, CODEC_TOO_LONG, NO_PAGE, out_size, out_size + 1, 0);
-	if (inflate->avail_in > 0 || inflate->block_state == ISAL_BLOCK_FINISH)
-		return fail(fault, CODEC_LEFT_OVER, NO_PAGE, size, size - inflate->avail_in, 0);
+	unread = inflate->avail_in + (uint32_t)inflate->read_in_length / 8;
+	if (unread > 0 || inflate->block_state == ISAL_BLOCK_FINISH)
+		return fail(fault, CODEC_LEFT_OVER, NO_PAGE, size - unread, size, 0);
 	return (int32_t)out_size;
 }

@@ -5,6 +5,9 @@
 
 #include "common.h"
 
+/* without the fields that its flags say */
+#define GZIP_HEADER_SIZE 10u
+
 struct codec {
 	enum codec_format format;
 	uint32_t page_size;
@@ -71,16 +74,13 @@ int32_t codec_encode(struct codec *codec, const uint8_t *pages, uint32_t size, u
 	return CODEC_BAD_CALL;
 }
 
-static int32_t result_of(enum libdeflate_result result)
+/* To the library, input that is cut short is bad data, or too long: it reads zeros behind it. */
+static int32_t fail_with(struct codec_fault *fault, enum libdeflate_result result, uint32_t page,
+			 uint32_t expected)
 {
-	switch (result) {
-	case LIBDEFLATE_INSUFFICIENT_SPACE:
-		return CODEC_TOO_LONG;
-	case LIBDEFLATE_SHORT_OUTPUT:
-		return CODEC_TOO_SHORT;
-	default:
-		return CODEC_BAD_DATA;
-	}
+	if (result == LIBDEFLATE_INSUFFICIENT_SPACE)
+		return fail(fault, CODEC_TOO_LONG, page, expected, expected + 1, 0);
+	return fail(fault, CODEC_BAD_DATA, page, 0, 0, (int32_t)result);
 }
 
 static int32_t decode_page(struct codec *codec, const uint8_t *in, uint32_t length, uint8_t *out,
@@ -102,7 +102,7 @@ static int32_t decode_page(struct codec *codec, const uint8_t *in, uint32_t leng
 		result = libdeflate_zlib_decompress_ex(codec->decompressor, in, length, out, size, &used,
 						       &got);
 	if (result != LIBDEFLATE_SUCCESS)
-		return fail(fault, result_of(result), page, size, 0, (int32_t)result);
+		return fail_with(fault, result, page, size);
 	if (got != size)
 		return fail(fault, CODEC_TOO_SHORT, page, size, (uint32_t)got, 0);
 	if (used != length)
@@ -139,13 +139,13 @@ struct gzip_header {
 	uint32_t deflated;
 };
 
-/* Reads a member's header, QATzip's or plain; false where it is none. */
+/* Reads a member's header, QATzip's or plain; false where it is none. size is at least 10. */
 static bool read_gzip_header(const uint8_t *in, uint32_t size, struct gzip_header *header)
 {
-	uint32_t at = 10;
+	uint32_t at = GZIP_HEADER_SIZE;
 
 	*header = (struct gzip_header){ 0 };
-	if (size < at || in[0] != 0x1f || in[1] != 0x8b || in[2] != 8 || (in[3] & 0xe0) != 0)
+	if (in[0] != 0x1f || in[1] != 0x8b || in[2] != 8 || (in[3] & 0xe0) != 0)
 		return false;
 	if ((in[3] & 0x04) != 0) {
 		uint32_t end;
@@ -201,13 +201,15 @@ static int32_t decode_members(struct codec *codec, const uint8_t *in, uint32_t s
 
 		if (filled == out_size)
 			return fail(fault, CODEC_LEFT_OVER, NO_PAGE, at, size, 0);
+		if (size - at < GZIP_HEADER_SIZE)
+			return fail(fault, CODEC_TOO_SHORT, NO_PAGE, at + GZIP_HEADER_SIZE, size, 0);
 		if (!read_gzip_header(in + at, size - at, &header))
 			return fail(fault, CODEC_BAD_DATA, NO_PAGE, 0, 0, 0);
 		at += header.size;
 		result = libdeflate_deflate_decompress_ex(codec->decompressor, in + at, size - at,
 							  out + filled, out_size - filled, &used, &got);
 		if (result != LIBDEFLATE_SUCCESS)
-			return fail(fault, result_of(result), NO_PAGE, out_size, 0, (int32_t)result);
+			return fail_with(fault, result, NO_PAGE, out_size);
 		if (size - at - used < GZIP_TRAILER_SIZE)
 			return fail(fault, CODEC_TOO_SHORT, NO_PAGE, at + (uint32_t)used + GZIP_TRAILER_SIZE,
 				    size, 0);

@@ -5,6 +5,9 @@
 
 #include "common.h"
 
+/* RFC 8878, 3.1.1.2 */
+#define BLOCK_HEADER_SIZE 3u
+
 struct codec {
 	uint32_t page_size;
 	ZSTD_CCtx *encoder;
@@ -80,17 +83,22 @@ int32_t codec_encode(struct codec *codec, const uint8_t *pages, uint32_t size, u
 	return (int32_t)result;
 }
 
-/* Decodes until the input is used or the output is full; false on bad data. */
-static bool decode_into(ZSTD_DCtx *decoder, ZSTD_inBuffer *in, ZSTD_outBuffer *out)
+/*
+ * Decodes until the input is used or the output is full; false on bad data. wanted gets
+ * what the library then hopes for: 0 behind a frame, a block's header behind a block.
+ */
+static bool decode_into(ZSTD_DCtx *decoder, ZSTD_inBuffer *in, ZSTD_outBuffer *out, size_t *wanted)
 {
 	for (;;) {
 		size_t in_before = in->pos;
 		size_t out_before = out->pos;
+		size_t result = ZSTD_decompressStream(decoder, out, in);
 
-		if (ZSTD_isError(ZSTD_decompressStream(decoder, out, in)))
+		if (ZSTD_isError(result))
 			return false;
 		if (in->pos == in_before && out->pos == out_before)
 			return true;
+		*wanted = result;
 	}
 }
 
@@ -101,20 +109,24 @@ int32_t codec_decode(struct codec *codec, const uint8_t *in, uint32_t size, cons
 	ZSTD_outBuffer output = { out, out_size, 0 };
 	uint8_t extra[1];
 	ZSTD_outBuffer beyond = { extra, sizeof(extra), 0 };
+	size_t wanted = 0;
 
 	(void)lengths;
 	if (codec->decoder == NULL || !is_whole_pages(out_size, codec->page_size) ||
 	    size > MAX_PACKET_BYTES)
 		return CODEC_BAD_CALL;
-	if (!decode_into(codec->decoder, &input, &output))
+	if (!decode_into(codec->decoder, &input, &output, &wanted))
 		return fail(fault, CODEC_BAD_DATA, NO_PAGE, 0, 0, 0);
 	if (output.pos < out_size)
 		return fail(fault, CODEC_TOO_SHORT, NO_PAGE, out_size, (uint32_t)output.pos, 0);
 	/* a frame's end may follow the last byte; another byte may not */
-	if (!decode_into(codec->decoder, &input, &beyond))
+	if (!decode_into(codec->decoder, &input, &beyond, &wanted))
 		return fail(fault, CODEC_BAD_DATA, NO_PAGE, 0, 0, 0);
 	if (beyond.pos > 0)
 		return fail(fault, CODEC_TOO_LONG, NO_PAGE, out_size, out_size + 1, 0);
+	/* a block that is begun would be the next packet's */
+	if (wanted != 0 && wanted != BLOCK_HEADER_SIZE)
+		return fail(fault, CODEC_TOO_SHORT, NO_PAGE, 0, 0, 0);
 	if (input.pos < size)
 		return fail(fault, CODEC_LEFT_OVER, NO_PAGE, (uint32_t)input.pos, size, 0);
 	return (int32_t)out_size;

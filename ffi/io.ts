@@ -1,0 +1,44 @@
+/** Blocking sockets and files of the shim, opened on first use. */
+import { EngineUnavailableError } from "../src/errors.ts";
+import { findLibrary } from "./find.ts";
+import type { NativeCalls } from "./open.ts";
+import { IO_ABI, IO_SYMBOLS } from "./symbols.ts";
+
+/** The functions of io.h. */
+export type NativeIo = NativeCalls<typeof IO_SYMBOLS>;
+
+let loaded: NativeIo | EngineUnavailableError | undefined;
+
+/**
+ * The shim's sockets and files, loaded once per thread.
+ *
+ * @throws {EngineUnavailableError} If they cannot be used here; the message says what to do.
+ */
+export function nativeIo(): NativeIo {
+  loaded ??= load();
+  if (loaded instanceof EngineUnavailableError) throw loaded;
+  return loaded;
+}
+
+function load(): NativeIo | EngineUnavailableError {
+  try {
+    const { calls, file } = findLibrary("io", IO_SYMBOLS);
+    if (calls.io_abi() === IO_ABI) return calls;
+    return new EngineUnavailableError(`${file} is of another version, build it anew`);
+  } catch (error) {
+    if (error instanceof EngineUnavailableError) return error;
+    throw error;
+  }
+}
+
+/** Text as C takes it. */
+export function cString(text: string): Uint8Array {
+  return new TextEncoder().encode(`${text}\0`);
+}
+
+/** The name of a result below zero, e.g. `ENOSPC`. */
+export function errorName(result: number): string {
+  const text = new Uint8Array(32);
+  nativeIo().io_error_name(-result, text, text.length);
+  return new TextDecoder().decode(text.subarray(0, text.indexOf(0)));
+}

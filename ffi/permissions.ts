@@ -1,0 +1,26 @@
+/**
+ * Deno's permissions, asked before a native call that would not be asked itself. A
+ * courtesy: who may load native code may do everything.
+ */
+
+type Kind = "net" | "read" | "write";
+
+interface DenoPermissions {
+  permissions: {
+    requestSync(what: { name: Kind; host?: string; path?: string }): { state: string };
+  };
+}
+
+/**
+ * Whether something is allowed; asks the user where Deno would.
+ *
+ * @param kind What is done.
+ * @param subject With which `HOST:PORT` or path.
+ * @returns Always true in runtimes without permissions.
+ */
+export function allowed(kind: Kind, subject: string): boolean {
+  const deno = (globalThis as { Deno?: DenoPermissions }).Deno;
+  if (deno === undefined) return true;
+  const what = kind === "net" ? { name: kind, host: subject } : { name: kind, path: subject };
+  return deno.permissions.requestSync(what).state === "granted";
+}

@@ -1,0 +1,325 @@
+/* Sockets and files, blocking, every failure a value. */
+#include "io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BACKLOG 512
+/* recv and send take a size_t, results are 32 bits: no packet is near this */
+#define MAX_SIZE (64u * 1024u * 1024u)
+
+uint32_t io_abi(void)
+{
+	return IO_ABI;
+}
+
+void io_error_name(int32_t error, char *text, uint32_t room)
+{
+	const char *name = strerrorname_np(error);
+
+	if (room > 0)
+		snprintf(text, room, "%s", name != NULL ? name : "unknown");
+}
+
+static int32_t fill_unix(struct sockaddr_un *address, const char *path)
+{
+	*address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	if (strlen(path) >= sizeof(address->sun_path))
+		return -ENAMETOOLONG;
+	memcpy(address->sun_path, path, strlen(path));
+	return 0;
+}
+
+static int32_t resolve(const char *host, int32_t port, int flags, struct addrinfo **found)
+{
+	struct addrinfo hints = { .ai_flags = flags, .ai_socktype = SOCK_STREAM };
+	char service[12];
+	int result;
+
+	snprintf(service, sizeof(service), "%d", port);
+	result = getaddrinfo(host, service, &hints, found);
+	if (result == 0)
+		return 0;
+	return result == EAI_SYSTEM ? -errno : -EHOSTUNREACH;
+}
+
+/* Closes a socket that did not come to anything; the error stays. */
+static int32_t give_up(int fd)
+{
+	int error = errno;
+
+	if (fd >= 0)
+		close(fd);
+	return -error;
+}
+
+static int32_t listen_on(const struct sockaddr *address, socklen_t length)
+{
+	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int one = 1;
+
+	if (fd < 0)
+		return -errno;
+	if (address->sa_family != AF_UNIX)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(fd, address, length) < 0 || listen(fd, BACKLOG) < 0)
+		return give_up(fd);
+	return fd;
+}
+
+int32_t net_listen(const char *host, int32_t port)
+{
+	struct addrinfo *found = NULL;
+	int32_t result;
+
+	if (port < 0) {
+		struct sockaddr_un address;
+
+		result = fill_unix(&address, host);
+		if (result < 0)
+			return result;
+		return listen_on((const struct sockaddr *)&address, sizeof(address));
+	}
+	result = resolve(host, port, AI_PASSIVE, &found);
+	if (result < 0)
+		return result;
+	result = listen_on(found->ai_addr, found->ai_addrlen);
+	freeaddrinfo(found);
+	return result;
+}
+
+int32_t net_port(int32_t fd)
+{
+	struct sockaddr_storage address;
+	socklen_t length = sizeof(address);
+
+	if (getsockname(fd, (struct sockaddr *)&address, &length) < 0)
+		return -errno;
+	if (address.ss_family == AF_INET)
+		return ntohs(((struct sockaddr_in *)&address)->sin_port);
+	if (address.ss_family == AF_INET6)
+		return ntohs(((struct sockaddr_in6 *)&address)->sin6_port);
+	return -EAFNOSUPPORT;
+}
+
+static void send_at_once(int fd)
+{
+	int one = 1;
+
+	/* fails on a unix socket, which has no delay */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+}
+
+int32_t net_accept(int32_t fd)
+{
+	int connection;
+
+	do
+		connection = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+	while (connection < 0 && (errno == EINTR || errno == ECONNABORTED));
+	if (connection < 0)
+		return -errno;
+	send_at_once(connection);
+	return connection;
+}
+
+static int32_t connect_to(const struct sockaddr *address, socklen_t length, int32_t timeout_ms)
+{
+	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct pollfd ready = { .fd = fd, .events = POLLOUT };
+	socklen_t size = sizeof(int);
+	int error = 0;
+	int flags;
+
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, address, length) < 0) {
+		if (errno != EINPROGRESS)
+			return give_up(fd);
+		if (poll(&ready, 1, timeout_ms > 0 ? timeout_ms : -1) == 0) {
+			errno = ETIMEDOUT;
+			return give_up(fd);
+		}
+		if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
+			return give_up(fd);
+		if (error != 0) {
+			errno = error;
+			return give_up(fd);
+		}
+	}
+	flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
+		return give_up(fd);
+	send_at_once(fd);
+	return fd;
+}
+
+int32_t net_connect(const char *host, int32_t port, int32_t timeout_ms)
+{
+	struct addrinfo *found = NULL;
+	int32_t result;
+
+	if (port < 0) {
+		struct sockaddr_un address;
+
+		result = fill_unix(&address, host);
+		if (result < 0)
+			return result;
+		return connect_to((const struct sockaddr *)&address, sizeof(address), timeout_ms);
+	}
+	result = resolve(host, port, 0, &found);
+	if (result < 0)
+		return result;
+	result = -EHOSTUNREACH;
+	for (const struct addrinfo *next = found; next != NULL && result < 0; next = next->ai_next)
+		result = connect_to(next->ai_addr, next->ai_addrlen, timeout_ms);
+	freeaddrinfo(found);
+	return result;
+}
+
+int32_t net_recv(int32_t fd, uint8_t *into, uint32_t size)
+{
+	uint32_t filled = 0;
+
+	if (size > MAX_SIZE)
+		return -EINVAL;
+	while (filled < size) {
+		ssize_t got = recv(fd, into + filled, size - filled, MSG_WAITALL);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -errno;
+		if (got == 0)
+			break;
+		filled += (uint32_t)got;
+	}
+	return (int32_t)filled;
+}
+
+int32_t net_recv_some(int32_t fd, uint8_t *into, uint32_t size)
+{
+	ssize_t got;
+	int one = 1;
+
+	if (size > MAX_SIZE)
+		return -EINVAL;
+	/* QEMU keeps Nagle on its main channel: a late acknowledgement is guest's downtime */
+	setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one));
+	do
+		got = recv(fd, into, size, MSG_DONTWAIT);
+	while (got < 0 && errno == EINTR);
+	return got < 0 ? -errno : (int32_t)got;
+}
+
+int32_t net_send(int32_t fd, const uint8_t *first, uint32_t first_size, const uint8_t *second,
+		 uint32_t second_size)
+{
+	struct iovec parts[2] = {
+		{ (void *)(uintptr_t)first, first_size },
+		{ (void *)(uintptr_t)second, second_size },
+	};
+	struct msghdr message = { .msg_iov = parts, .msg_iovlen = 2 };
+	size_t left = (size_t)first_size + second_size;
+
+	if (first_size > MAX_SIZE || second_size > MAX_SIZE)
+		return -EINVAL;
+	while (left > 0) {
+		ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+
+		if (sent < 0 && errno == EINTR)
+			continue;
+		if (sent < 0)
+			return -errno;
+		left -= (size_t)sent;
+		for (int i = 0; i < 2; i++) {
+			size_t part = (size_t)sent < parts[i].iov_len ? (size_t)sent : parts[i].iov_len;
+
+			parts[i].iov_base = (uint8_t *)parts[i].iov_base + part;
+			parts[i].iov_len -= part;
+			sent -= (ssize_t)part;
+		}
+	}
+	return 0;
+}
+
+int32_t net_shutdown(int32_t fd, int32_t how)
+{
+	return shutdown(fd, how == 1 ? SHUT_WR : SHUT_RDWR) < 0 ? -errno : 0;
+}
+
+int32_t file_open(const char *path, uint32_t for_writing)
+{
+	int fd = open(path, (for_writing ? O_WRONLY : O_RDONLY) | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int32_t file_read(int32_t fd, uint8_t *into, uint32_t size, uint64_t offset)
+{
+	uint32_t filled = 0;
+
+	if (size > MAX_SIZE)
+		return -EINVAL;
+	while (filled < size) {
+		ssize_t got = pread(fd, into + filled, size - filled, (off_t)(offset + filled));
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -errno;
+		if (got == 0)
+			break;
+		filled += (uint32_t)got;
+	}
+	return (int32_t)filled;
+}
+
+static int32_t write_at(int32_t fd, const uint8_t *bytes, size_t size, off_t offset)
+{
+	while (size > 0) {
+		ssize_t written = pwrite(fd, bytes, size, offset);
+
+		if (written < 0 && errno == EINTR)
+			continue;
+		if (written < 0)
+			return -errno;
+		bytes += written;
+		offset += written;
+		size -= (size_t)written;
+	}
+	return 0;
+}
+
+int32_t file_write_pages(int32_t fd, const uint8_t *pages, const double *offsets, uint32_t count,
+			 uint32_t page_size)
+{
+	for (uint32_t first = 0; first < count;) {
+		uint32_t end = first + 1;
+		int32_t result;
+
+		while (end < count && offsets[end] == offsets[end - 1] + page_size)
+			end++;
+		result = write_at(fd, pages + (size_t)first * page_size, (size_t)(end - first) * page_size,
+				  (off_t)offsets[first]);
+		if (result < 0)
+			return result;
+		first = end;
+	}
+	return 0;
+}
+
+int32_t io_close(int32_t fd)
+{
+	return close(fd) < 0 ? -errno : 0;
+}

@@ -1,0 +1,62 @@
+/*
+ * io.h: blocking sockets and files for a channel's own thread.
+ *
+ * Results below zero are -errno; zero and above are what the function gives. Nothing
+ * is kept between calls, nothing is global, and every buffer is the caller's.
+ */
+#ifndef MULTIFD_IO_H
+#define MULTIFD_IO_H
+
+#include <stdint.h>
+
+#define IO_EXPORT __attribute__((visibility("default")))
+
+/* Changes whenever a caller must: the loader refuses another. */
+#define IO_ABI 1
+
+IO_EXPORT uint32_t io_abi(void);
+
+/* The name of an errno, e.g. "ENOSPC", NUL-terminated, cut to room bytes. */
+IO_EXPORT void io_error_name(int32_t error, char *text, uint32_t room);
+
+/* Listens on host and port (0: any), or on a unix path where port is below zero. */
+IO_EXPORT int32_t net_listen(const char *host, int32_t port);
+
+/* The port a socket is bound to. */
+IO_EXPORT int32_t net_port(int32_t fd);
+
+/* Takes a connection that waits; -EAGAIN where none does. */
+IO_EXPORT int32_t net_accept(int32_t fd);
+
+/* Connects to host and port, or to a unix path where port is below zero. */
+IO_EXPORT int32_t net_connect(const char *host, int32_t port, int32_t timeout_ms);
+
+/* Receives size bytes, fewer only at the end of the stream. Blocks. */
+IO_EXPORT int32_t net_recv(int32_t fd, uint8_t *into, uint32_t size);
+
+/* Receives what there is, at most size bytes; 0 at the end of the stream; -EAGAIN for none. */
+IO_EXPORT int32_t net_recv_some(int32_t fd, uint8_t *into, uint32_t size);
+
+/* Sends two pieces whole, the second of which may be empty. Blocks. */
+IO_EXPORT int32_t net_send(int32_t fd, const uint8_t *first, uint32_t first_size,
+			   const uint8_t *second, uint32_t second_size);
+
+/* Ends one direction (how: 1 sending) or both (2); wakes whoever blocks on the socket. */
+IO_EXPORT int32_t net_shutdown(int32_t fd, int32_t how);
+
+/* Opens a file for reading, or for writing where it exists already. */
+IO_EXPORT int32_t file_open(const char *path, uint32_t for_writing);
+
+/* Reads size bytes at an offset, fewer only at the end of the file. */
+IO_EXPORT int32_t file_read(int32_t fd, uint8_t *into, uint32_t size, uint64_t offset);
+
+/*
+ * Writes count pages at their offsets (whole numbers, as doubles), neighbours together.
+ */
+IO_EXPORT int32_t file_write_pages(int32_t fd, const uint8_t *pages, const double *offsets,
+				   uint32_t count, uint32_t page_size);
+
+/* Closes a socket or a file. */
+IO_EXPORT int32_t io_close(int32_t fd);
+
+#endif
