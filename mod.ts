@@ -29,10 +29,18 @@ export type {
   RamInfo,
 } from "./src/migration/info.ts";
 export type { Received } from "./src/migration/receiver.ts";
-export type { ZeroPages } from "./src/migration/sender.ts";
-export type { ChannelCounters } from "./src/channels/receiving_channel.ts";
+export type { ZeroPages } from "./src/channels/sending_channel.ts";
+export type { Transport } from "./src/migration/transports.ts";
+export type { ChannelCounters } from "./src/channels/counters.ts";
 export { type BlockMemory, MemoryImage, type MemoryImageOptions } from "./src/ram/memory_image.ts";
-export type { FinishedBlock, RamSource, RamTarget, ReceivedVm } from "./src/ram/target.ts";
+export type {
+  FinishedBlock,
+  RamSource,
+  RamTarget,
+  ReceivedVm,
+  SharedPiece,
+  SharedRam,
+} from "./src/ram/target.ts";
 export { engineNames } from "./src/engines/select.ts";
 export type { SyncMode } from "./src/protocol/main_channel.ts";
 export type { RamBlock } from "./src/protocol/ram_packet.ts";

@@ -44,7 +44,8 @@ function render(summary: string, facts: ErrorFacts): string {
 export class MultifdError extends Error {
   /** The facts, for programs; the message has them for people. */
   readonly facts: ErrorFacts;
-  readonly #summary: string;
+  /** What it says without the facts. */
+  readonly summary: string;
 
   /**
    * Makes an error of its facts.
@@ -57,7 +58,7 @@ export class MultifdError extends Error {
     super(render(summary, facts), options);
     this.name = new.target.name;
     this.facts = { ...facts };
-    this.#summary = summary;
+    this.summary = summary;
   }
 
   /**
@@ -68,7 +69,7 @@ export class MultifdError extends Error {
    */
   locate(facts: ErrorFacts): this {
     Object.assign(this.facts, { ...facts, ...this.facts });
-    this.message = render(this.#summary, this.facts);
+    this.message = render(this.summary, this.facts);
     return this;
   }
 }
@@ -105,3 +106,44 @@ export class ImageError extends MultifdError {}
 
 /** An option is out of its range or does not go with another. */
 export class OptionError extends MultifdError {}
+
+/** An error as it crosses from a worker: a clone keeps neither class nor fields. */
+export interface ErrorMessage {
+  /** Name of its class. */
+  name: string;
+  /** Its message, for errors of other classes. */
+  message: string;
+  /** Its summary, where it is one of this module's. */
+  summary: string | undefined;
+  /** Its facts. */
+  facts: ErrorFacts;
+}
+
+/** Takes an error apart, to be posted to another thread. */
+export function packError(error: unknown): ErrorMessage {
+  const { name, message, stack } = error as Error;
+  if (error instanceof MultifdError) {
+    return { name, message, summary: error.summary, facts: error.facts };
+  }
+  return { name, message: stack ?? message, summary: undefined, facts: {} };
+}
+
+/** Puts an error together again. */
+export function unpackError({ name, message, summary, facts }: ErrorMessage): Error {
+  const Class = ERRORS.find((Class) => Class.name === name);
+  return Class === undefined ? new Error(message) : new Class(summary ?? message, facts);
+}
+
+const ERRORS: readonly (typeof MultifdError)[] = [
+  ProtocolError,
+  UnsupportedError,
+  PeerClosedError,
+  PeerFailedError,
+  VerificationError,
+  EngineUnavailableError,
+  EngineError,
+  TimedOutError,
+  CancelledError,
+  ImageError,
+  OptionError,
+];

@@ -1,26 +1,15 @@
 /** What the channels of a migration share on the receiving side. */
-import type { Engine } from "../engines/engine.ts";
-import { selectEngine } from "../engines/select.ts";
 import { ProtocolError } from "../errors.ts";
-import type { Method } from "../methods/method.ts";
-import { methodByFlag, methodByName } from "../methods/registry.ts";
-import { hex } from "../protocol/bytes.ts";
-import { METHOD_MASK } from "../protocol/ram_packet.ts";
 import type { GuestRam } from "../ram/guest_ram.ts";
 import { formatUuid } from "../ram/manifest.ts";
+import type { AgreedMethod, ChannelSession } from "./channel_session.ts";
+import { MethodAgreement } from "./method_agreement.ts";
 import { PacketNumbers } from "./packet_numbers.ts";
+import { SharedState } from "./shared_state.ts";
 import { SyncBarrier } from "./sync_barrier.ts";
 
-/** A method and what computes it; no engine for method none. */
-export interface AgreedMethod {
-  /** The method. */
-  method: Method;
-  /** Its engine. */
-  engine: Engine | undefined;
-}
-
 /** The state of a migration that every channel sees. */
-export class ReceiveSession {
+export class ReceiveSession implements ChannelSession {
   /** Where a round ends. */
   readonly barrier: SyncBarrier = new SyncBarrier();
   /** The numbers of all packets. */
@@ -29,14 +18,18 @@ export class ReceiveSession {
   readonly pageSize: Promise<number>;
   /** Tells the page size. */
   readonly setPageSize: (bytes: number) => void;
+  /** The one method to take; undefined takes what arrives first. */
+  readonly methodName: string | undefined;
+  /** Name of the engine to decode with; undefined for the best. */
+  readonly engineName: string | undefined;
   /** The guest's RAM, once the main channel has announced it. */
   ram: GuestRam | undefined;
   /** Whether the last marker was in RAM's END section, after which a channel may end. */
   isEnding = false;
-  /** Whether RAM's END is over, after which no pages may come. */
-  isOver = false;
-  readonly #engineName: string | undefined;
-  #agreed: AgreedMethod | undefined;
+  /** What channels in workers see, too. */
+  readonly state: SharedState = new SharedState();
+  readonly #giveUpPageSize: (error: Error) => void;
+  readonly #method: MethodAgreement;
   #uuid: Uint8Array | undefined;
 
   /**
@@ -44,42 +37,35 @@ export class ReceiveSession {
    * @param engine Name of the engine to decode with; undefined for the best.
    */
   constructor(method: string | undefined, engine: string | undefined) {
-    const { promise, resolve } = Promise.withResolvers<number>();
+    const { promise, resolve, reject } = Promise.withResolvers<number>();
+    promise.catch(() => {});
     this.pageSize = promise;
     this.setPageSize = resolve;
-    this.#engineName = engine;
-    if (method !== undefined) this.#agree(methodByName(method)!);
+    this.#giveUpPageSize = reject;
+    this.methodName = method;
+    this.engineName = engine;
+    this.#method = new MethodAgreement(this.state, method, engine);
   }
 
-  #agree(method: Method): AgreedMethod {
-    this.#agreed = { method, engine: selectEngine(method, "decodes", this.#engineName) };
-    return this.#agreed;
+  /** Ends the waiting of every channel with an error. */
+  fail(error: Error): void {
+    this.#giveUpPageSize(error);
+    this.barrier.fail(error);
+  }
+
+  /** Whether RAM's END is over, after which no pages may come. */
+  get isOver(): boolean {
+    return this.state.isOver;
   }
 
   /** The migration's method, once it is known. */
   get agreed(): AgreedMethod | undefined {
-    return this.#agreed;
+    return this.#method.agreed;
   }
 
-  /**
-   * The migration's one method.
-   *
-   * @param flags A packet's flags.
-   * @throws {ProtocolError} If they are not of that method.
-   */
+  /** The migration's one method: what was told, or what came first. */
   methodOf(flags: number): AgreedMethod {
-    const method = methodByFlag(flags);
-    const agreed = this.#agreed;
-    if (agreed !== undefined && method === agreed.method) return agreed;
-    const received = method?.name ?? hex(flags & METHOD_MASK);
-    if (agreed !== undefined) {
-      throw new ProtocolError("Packet has another compression method than was agreed", {
-        expected: agreed.method.name,
-        received,
-      });
-    }
-    if (method !== undefined) return this.#agree(method);
-    throw new ProtocolError("Packet has an unknown compression method", { received });
+    return this.#method.of(flags);
   }
 
   /** The guest's uuid, 16 bytes; zeros where it has none. */

@@ -24,23 +24,8 @@ import {
   ramPacketHeaderSize,
 } from "../protocol/ram_packet.ts";
 import type { Connection } from "../transport/connection.ts";
-import type { ReceiveSession } from "./receive_session.ts";
-
-/** Counters of one channel. */
-export interface ChannelCounters {
-  /** Channel number. */
-  id: number;
-  /** Packets, SYNC packets included. */
-  packets: number;
-  /** SYNC packets. */
-  syncs: number;
-  /** Pages with data. */
-  normalPages: number;
-  /** Zero pages. */
-  zeroPages: number;
-  /** Bytes of the connection, greeting included. */
-  bytes: number;
-}
+import { type ChannelCounters, makeCounters } from "./counters.ts";
+import type { ChannelSession } from "./channel_session.ts";
 
 const NO_BLOCKS: ReadonlyMap<string, RamBlock> = new Map();
 
@@ -49,13 +34,18 @@ export class ReceivingChannel {
   /** What came so far. */
   readonly counters: ChannelCounters;
   readonly #connection: Connection;
-  readonly #session: ReceiveSession;
+  readonly #session: ChannelSession;
   #payload: Uint8Array | undefined;
   #pages: Uint8Array | undefined;
   #receiver: MethodReceiver | undefined;
 
-  constructor(id: number, connection: Connection, session: ReceiveSession) {
-    this.counters = { id, packets: 0, syncs: 0, normalPages: 0, zeroPages: 0, bytes: 0 };
+  constructor(
+    id: number,
+    connection: Connection,
+    session: ChannelSession,
+    counters: ChannelCounters = makeCounters(id),
+  ) {
+    this.counters = counters;
     this.#connection = connection;
     this.#session = session;
   }

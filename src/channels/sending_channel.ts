@@ -4,43 +4,60 @@ import { MAX_PAYLOAD_SIZE } from "../methods/method.ts";
 import { encodeGreeting } from "../protocol/greeting.ts";
 import {
   encodeRamPacket,
+  PACKET_SIZE,
   pagesPerPacket,
   ramPacketHeaderSize,
   syncPacket,
 } from "../protocol/ram_packet.ts";
+import type { RamSource } from "../ram/target.ts";
+import { isZeroPage } from "../ram/zero_page.ts";
 import type { Connection } from "../transport/connection.ts";
-import type { ChannelCounters } from "./receiving_channel.ts";
+import { type ChannelCounters, makeCounters } from "./counters.ts";
+import type { PageWork } from "./page_work.ts";
+
+/** Where zero pages are looked for and travel, as QEMU's zero-page-detection. */
+export type ZeroPages = "multifd" | "legacy" | "none";
+
+/** What a sending channel needs. */
+export interface SendingChannelOptions {
+  /** Channel number. */
+  id: number;
+  /** Connected, nothing sent yet. */
+  connection: Connection;
+  /** The migration's method. */
+  method: Method;
+  /** The method's side of this channel, set up. */
+  sender: MethodSender;
+  /** The guest's page size in bytes. */
+  pageSize: number;
+  /** Where zero pages travel. */
+  zeroPages: ZeroPages;
+  /** The RAM. */
+  source: Pick<RamSource, "blocks" | "read">;
+  /** What there is to send. */
+  work: PageWork;
+  /** Sends zero pages on the main channel, for `legacy`. */
+  sendZeroPages: (block: string, offsets: Float64Array) => Promise<void> | void;
+  /** Counters that another thread reads. */
+  counters?: ChannelCounters | undefined;
+}
 
 /** Sends greeting, packets and SYNCs on one connection. */
 export class SendingChannel {
   /** What went out so far. */
   readonly counters: ChannelCounters;
-  readonly #connection: Connection;
-  readonly #method: Method;
-  readonly #sender: MethodSender;
-  readonly #pageSize: number;
-  readonly #buffer: Uint8Array;
+  readonly #options: SendingChannelOptions;
+  readonly #header: Uint8Array;
+  readonly #payload: Uint8Array;
+  readonly #packet: Uint8Array;
 
-  /**
-   * @param id Channel number.
-   * @param connection Connected, nothing sent yet.
-   * @param method The migration's method.
-   * @param sender The method's side of this channel, set up.
-   * @param pageSize The guest's page size in bytes.
-   */
-  constructor(
-    id: number,
-    connection: Connection,
-    method: Method,
-    sender: MethodSender,
-    pageSize: number,
-  ) {
-    this.counters = { id, packets: 0, syncs: 0, normalPages: 0, zeroPages: 0, bytes: 0 };
-    this.#connection = connection;
-    this.#method = method;
-    this.#sender = sender;
-    this.#pageSize = pageSize;
-    this.#buffer = new Uint8Array(ramPacketHeaderSize(pageSize) + MAX_PAYLOAD_SIZE);
+  constructor(options: SendingChannelOptions) {
+    this.#options = options;
+    this.counters = options.counters ?? makeCounters(options.id);
+    const headerSize = ramPacketHeaderSize(options.pageSize);
+    this.#packet = new Uint8Array(headerSize + MAX_PAYLOAD_SIZE);
+    this.#header = this.#packet.subarray(0, headerSize);
+    this.#payload = this.#packet.subarray(headerSize);
   }
 
   /** Sends the greeting. */
@@ -49,60 +66,90 @@ export class SendingChannel {
   }
 
   /** Ends a round on this channel. */
-  async sync(packetNum: number): Promise<void> {
-    encodeRamPacket(syncPacket(packetNum), this.#pageSize, this.#buffer);
+  async sync(): Promise<void> {
+    const packet = syncPacket(this.#options.work.nextPacketNum());
+    encodeRamPacket(packet, this.#options.pageSize, this.#header);
     this.counters.packets++;
     this.counters.syncs++;
-    await this.#write(this.#buffer.subarray(0, ramPacketHeaderSize(this.#pageSize)));
+    await this.#write(this.#header);
   }
 
-  /**
-   * Sends a packet of pages of one block.
-   *
-   * @param packetNum Its number over all channels together.
-   * @param block The pages' block.
-   * @param offsets Byte offsets: normal pages, then zero pages.
-   * @param normal The normal pages' data, one after another.
-   */
-  async sendPages(
-    packetNum: number,
-    block: string,
-    offsets: Float64Array,
-    normal: Uint8Array,
-  ): Promise<void> {
-    const headerSize = ramPacketHeaderSize(this.#pageSize);
-    const normalPages = normal.length / this.#pageSize;
+  /** Sends pages until there are no more. */
+  async sendAll(): Promise<void> {
+    const { source, work, pageSize, zeroPages } = this.#options;
+    const buffer = new Uint8Array(PACKET_SIZE);
+    for (let run = work.next(); run !== undefined; run = work.next()) {
+      const pages = buffer.subarray(0, run.length);
+      source.read(run.block, run.offset, pages);
+      const block = source.blocks[run.block]!.name;
+      const sorted = sortPages(pages, run.offset, pageSize, zeroPages !== "none");
+      let { offsets } = sorted;
+      if (zeroPages === "legacy") {
+        const zeros = offsets.subarray(sorted.normalPages);
+        if (zeros.length > 0) await this.#options.sendZeroPages(block, zeros);
+        offsets = offsets.subarray(0, sorted.normalPages);
+      }
+      if (offsets.length === 0) continue;
+      await this.#sendPages(block, offsets, pages.subarray(0, sorted.normalPages * pageSize));
+    }
+  }
+
+  /** Sends a packet; `offsets` are of the normal pages, then of zero pages. */
+  async #sendPages(block: string, offsets: Float64Array, normal: Uint8Array): Promise<void> {
+    const { method, sender, pageSize, work } = this.#options;
+    const normalPages = normal.length / pageSize;
     const zeroPages = offsets.length - normalPages;
-    const nextPacketSize = normalPages > 0
-      ? await this.#sender.prepare(normal, this.#buffer.subarray(headerSize))
-      : 0;
+    // uncompressed pages go out from where they are
+    const isPlain = method.name === "none";
+    let nextPacketSize = 0;
+    if (isPlain) nextPacketSize = normal.length;
+    else if (normalPages > 0) nextPacketSize = await sender.prepare(normal, this.#payload);
     encodeRamPacket(
       {
-        flags: this.#method.flag,
-        packetNum,
-        pagesAlloc: pagesPerPacket(this.#pageSize),
+        flags: method.flag,
+        packetNum: work.nextPacketNum(),
+        pagesAlloc: pagesPerPacket(pageSize),
         nextPacketSize,
         normalPages,
         zeroPages,
         block,
         offsets,
       },
-      this.#pageSize,
-      this.#buffer,
+      pageSize,
+      this.#header,
     );
     this.counters.packets++;
     this.counters.normalPages += normalPages;
     this.counters.zeroPages += zeroPages;
-    await this.#write(this.#buffer.subarray(0, headerSize + nextPacketSize));
+    if (isPlain && normalPages > 0) await this.#write(this.#header, normal);
+    else await this.#write(this.#packet.subarray(0, this.#header.length + nextPacketSize));
   }
 
-  async #write(bytes: Uint8Array): Promise<void> {
-    await this.#connection.write(bytes);
-    this.counters.bytes = this.#connection.bytesWritten;
+  async #write(bytes: Uint8Array, more?: Uint8Array): Promise<void> {
+    await this.#options.connection.write(bytes, more);
+    this.counters.bytes = this.#options.connection.bytesWritten;
   }
+}
 
-  /** Gives the method's side back. */
-  close(): void {
-    this.#sender.cleanup();
+/** Moves normal pages to the front, in order; offsets come normal first, then zero. */
+function sortPages(
+  pages: Uint8Array,
+  start: number,
+  pageSize: number,
+  detect: boolean,
+): { offsets: Float64Array; normalPages: number } {
+  const count = pages.length / pageSize;
+  const offsets = new Float64Array(count);
+  let normalPages = 0;
+  let zeros = 0;
+  for (let i = 0; i < count; i++) {
+    const at = i * pageSize;
+    if (detect && isZeroPage(pages.subarray(at, at + pageSize))) {
+      offsets[count - ++zeros] = start + at;
+      continue;
+    }
+    if (normalPages !== i) pages.copyWithin(normalPages * pageSize, at, at + pageSize);
+    offsets[normalPages++] = start + at;
   }
+  return { offsets, normalPages };
 }

@@ -2,6 +2,7 @@
 import process from "node:process";
 import { engineNames } from "../engines/select.ts";
 import { methodNames } from "../methods/registry.ts";
+import { TRANSPORTS } from "../migration/transports.ts";
 import type { OptionSpec } from "./args.ts";
 
 /** `--method`. */
@@ -18,6 +19,14 @@ export const engineOption: OptionSpec = {
   value: "ENGINE",
   choices: engineNames(),
   help: "what computes the method (default auto)",
+};
+
+/** `--transport`. */
+export const transportOption: OptionSpec = {
+  kind: "text",
+  value: "T",
+  choices: TRANSPORTS,
+  help: "the shim's sockets and a worker per channel, or the runtime's own (default auto)",
 };
 
 /** `--timeout`. */

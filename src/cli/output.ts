@@ -3,7 +3,7 @@ import process from "node:process";
 import { MultifdError } from "../errors.ts";
 import type { MigrationInfo } from "../migration/info.ts";
 import type { FinishedBlock } from "../ram/target.ts";
-import type { ChannelCounters } from "../channels/receiving_channel.ts";
+import type { ChannelCounters } from "../channels/counters.ts";
 
 /** Prints a line of the result. */
 export function print(text: string): void {

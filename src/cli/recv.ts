@@ -1,10 +1,17 @@
 import { OptionError } from "../errors.ts";
 import { receive } from "../migration/receive.ts";
+import type { Transport } from "../migration/transports.ts";
 import type { Verb } from "./args.ts";
 import { EXIT } from "./exit_code.ts";
 import { formatBytes, migrationJson, print, summary, table, tell } from "./output.ts";
 import { progressLine } from "./progress.ts";
-import { engineOption, methodOption, timeoutOption, withSignals } from "./_shared.ts";
+import {
+  engineOption,
+  methodOption,
+  timeoutOption,
+  transportOption,
+  withSignals,
+} from "./_shared.ts";
 
 /** `multifd recv`. */
 export const recv: Verb = {
@@ -25,6 +32,7 @@ export const recv: Verb = {
       help: "how many channels will come (default: as many as are open at the first sync)",
     },
     engine: engineOption,
+    transport: transportOption,
     "max-ram": { kind: "size", value: "SIZE", help: "most guest RAM to take (default 1T)" },
     hash: {
       kind: "text",
@@ -64,6 +72,7 @@ export const recv: Verb = {
         method: options.text("method"),
         channels: options.number("channels"),
         engine: options.text("engine"),
+        transport: options.text<Transport>("transport"),
         maxRam: options.number("max-ram"),
         hash: options.text<"sha256" | "none">("hash"),
         missing: options.text<"error" | "zero">("missing"),

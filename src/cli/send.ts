@@ -1,12 +1,19 @@
 import { OptionError } from "../errors.ts";
 import { send as sendImage } from "../migration/send.ts";
-import type { ZeroPages } from "../migration/sender.ts";
+import type { ZeroPages } from "../channels/sending_channel.ts";
 import type { SyncMode } from "../protocol/main_channel.ts";
+import type { Transport } from "../migration/transports.ts";
 import type { Verb } from "./args.ts";
 import { EXIT } from "./exit_code.ts";
 import { migrationJson, print, summary } from "./output.ts";
 import { progressLine } from "./progress.ts";
-import { engineOption, methodOption, timeoutOption, withSignals } from "./_shared.ts";
+import {
+  engineOption,
+  methodOption,
+  timeoutOption,
+  transportOption,
+  withSignals,
+} from "./_shared.ts";
 
 /** `multifd send`. */
 export const send: Verb = {
@@ -19,6 +26,7 @@ export const send: Verb = {
     level: { kind: "number", value: "L", help: "compression level (default 1)" },
     channels: { kind: "number", value: "N", help: "number of channels, 1 to 255 (default 2)" },
     engine: engineOption,
+    transport: transportOption,
     "zero-pages": {
       kind: "text",
       value: "M",
@@ -33,6 +41,7 @@ export const send: Verb = {
     },
     "page-size": { kind: "size", value: "B", help: "page size in bytes (default 4096)" },
     machine: { kind: "text", value: "NAME", help: "machine type, as the destination has it" },
+    dense: { kind: "flag", help: "let qpl and uadk compress more, more slowly" },
     "uadk-compress": { kind: "flag", help: "let uadk compress; needs a receiver that can read it" },
     timeout: timeoutOption,
   },
@@ -52,10 +61,12 @@ export const send: Verb = {
         level: options.number("level"),
         channels: options.number("channels"),
         engine: options.text("engine"),
+        transport: options.text<Transport>("transport"),
         zeroPages: options.text<ZeroPages>("zero-pages"),
         sync: options.text<SyncMode>("sync"),
         pageSize: options.number("page-size"),
         machine: options.text("machine"),
+        dense: options.flag("dense"),
         uadkCompress: options.flag("uadk-compress"),
         timeout: options.number("timeout"),
         signal,

@@ -32,6 +32,8 @@ export interface CodecOptions {
   pageSize: number;
   /** Compression level in the terms of the method; decoders ignore it. */
   level: number;
+  /** Whether an encoder of pages should compress more, more slowly. */
+  dense?: boolean | undefined;
 }
 
 /** Turns a packet's pages into one piece of payload. */

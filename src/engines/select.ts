@@ -1,15 +1,16 @@
-/** The one place where an engine is chosen. */
+/** The one place where an engine is chosen: the fastest software first, the runtime's own last. */
+import { NATIVE_ENGINES, nativeEngine } from "../../ffi/engines.ts";
 import { EngineUnavailableError } from "../errors.ts";
 import type { Method } from "../methods/method.ts";
 import { builtin } from "./builtin.ts";
-import type { Engine } from "./engine.ts";
+import type { CodecFormat, Engine } from "./engine.ts";
 
-/** The engines there are, best first. */
-const engines: readonly Engine[] = [builtin];
+/** Whether an engine must compress or decompress. */
+export type EngineDirection = "encodes" | "decodes";
 
 /** Names that `--engine` takes. */
 export function engineNames(): string[] {
-  return ["auto", ...engines.map((engine) => engine.name)];
+  return ["auto", ...NATIVE_ENGINES, builtin.name];
 }
 
 /**
@@ -19,21 +20,37 @@ export function engineNames(): string[] {
  * @param direction Whether it must compress or decompress.
  * @param wanted An engine's name, or `auto` for the best one here.
  * @returns The engine; undefined for a method that needs none.
- * @throws {EngineUnavailableError} If no such engine computes the method's format here.
+ * @throws {EngineUnavailableError} If no such engine does that here; the message says why.
  */
 export function selectEngine(
   method: Method,
-  direction: "encodes" | "decodes",
+  direction: EngineDirection,
   wanted = "auto",
 ): Engine | undefined {
   const { format } = method;
   if (format === undefined) return undefined;
-  for (const engine of engines) {
-    if (wanted !== "auto" && wanted !== engine.name) continue;
-    if (engine[direction].includes(format)) return engine;
-  }
+  if (wanted === "auto") return bestEngine(format, direction);
+  const engine = wanted === builtin.name ? builtin : namedEngine(wanted);
+  if (engine[direction].includes(format)) return engine;
+  const verb = direction === "encodes" ? "compress" : "decompress";
+  throw new EngineUnavailableError(`Engine ${wanted} does not ${verb} method ${method.name}`);
+}
+
+function namedEngine(name: string): Engine {
+  if (NATIVE_ENGINES.includes(name)) return nativeEngine(name);
   const names = engineNames().join(", ");
-  throw new EngineUnavailableError(
-    `Engine ${wanted} cannot ${direction.slice(0, -1)} method ${method.name}; there are: ${names}`,
-  );
+  throw new EngineUnavailableError(`Engine ${name} is unknown; there are: ${names}`);
+}
+
+function bestEngine(format: CodecFormat, direction: EngineDirection): Engine {
+  for (const name of NATIVE_ENGINES) {
+    try {
+      const engine = nativeEngine(name);
+      if (engine[direction].includes(format)) return engine;
+    } catch (error) {
+      // not here: the next one, and at last the runtime's own
+      if (!(error instanceof EngineUnavailableError)) throw error;
+    }
+  }
+  return builtin;
 }

@@ -16,6 +16,8 @@ export interface MethodContext {
   engine: Engine | undefined;
   /** Compression level, within the method's `levels`. */
   level: number;
+  /** Whether a method of single pages compresses more, more slowly. */
+  dense?: boolean | undefined;
   /** Whether uadk compresses its pages; only receivers with the device can read that. */
   uadkCompress?: boolean | undefined;
 }

@@ -1,5 +1,5 @@
 /** What a migration reports: its events while it runs, its figures when it is over. */
-import type { ChannelCounters } from "../channels/receiving_channel.ts";
+import type { ChannelCounters } from "../channels/counters.ts";
 import type { FinishedBlock } from "../ram/target.ts";
 
 /** Figures of a migration's RAM. */

@@ -4,13 +4,16 @@ import path from "node:path";
 import { ImageError } from "../errors.ts";
 import { ImageDirectory } from "../ram/image_directory.ts";
 import type { MemoryImage } from "../ram/memory_image.ts";
+import type { SharedRam } from "../ram/target.ts";
 import { parseAddress } from "../transport/address.ts";
 import type { Connection, Listener } from "../transport/connection.ts";
 import { RecordedConnection } from "../transport/recording.ts";
+import { listenNatively } from "../transport/native.ts";
 import { listen } from "../transport/runtime.ts";
 import type { EventHandler } from "./info.ts";
 import { checkChannels, checkMethod, checkTimeout, DEFAULT_TIMEOUT } from "./options.ts";
 import { type Received, Receiver } from "./receiver.ts";
+import { type Transport, usesNative } from "./transports.ts";
 
 /** What {@linkcode receive} is told. */
 export interface ReceiveOptions {
@@ -24,6 +27,12 @@ export interface ReceiveOptions {
   channels?: number | undefined;
   /** Engine to decompress with. Default `auto`. */
   engine?: string | undefined;
+  /**
+   * `native`: the shim's sockets, a worker for each channel; `runtime`: the runtime's own
+   * sockets, all in this thread. Default `auto`: native where it can be used, but for a
+   * recording.
+   */
+  transport?: Transport | undefined;
   /** Most bytes of guest RAM. Default 1 TiB. */
   maxRam?: number | undefined;
   /** Pages that never arrived: an error, or taken as zero and counted. Default `error`. */
@@ -74,6 +83,12 @@ export async function receive(options: ReceiveOptions): Promise<Received> {
   const target = typeof options.into === "string"
     ? new ImageDirectory(options.into, options.hash !== "none")
     : options.into;
+  const isNative = usesNative(record === undefined ? options.transport : "runtime", {
+    method: options.method,
+    ram: sharedRam(options.into),
+    address,
+    forWriting: true,
+  });
   let listener: Listener | undefined;
   const receiver = new Receiver({
     target,
@@ -84,7 +99,8 @@ export async function receive(options: ReceiveOptions): Promise<Received> {
     missingAsZero: options.missing === "zero",
     timeout,
     acceptTimeout,
-    transport: "runtime",
+    isNative,
+    transport: isNative ? "native" : "runtime",
     signal: options.signal,
     onEvent: options.onEvent,
     drain: async () => await listener?.drain(),
@@ -99,7 +115,10 @@ export async function receive(options: ReceiveOptions): Promise<Received> {
   };
   const done = receiver.run();
   try {
-    listener = await listen(address, accept, (error) => receiver.fail(error));
+    const onError = (error: Error): void => receiver.fail(error);
+    listener = isNative
+      ? listenNatively(address, accept, onError)
+      : await listen(address, accept, onError);
     options.onEvent?.({ type: "listening", address: listener.address });
   } catch (error) {
     receiver.fail(error);
@@ -111,6 +130,12 @@ export async function receive(options: ReceiveOptions): Promise<Received> {
   } finally {
     listener?.close();
   }
+}
+
+/** Where the RAM will be, as far as it is known before it comes. */
+function sharedRam(into: ReceiveOptions["into"]): SharedRam | undefined {
+  if (typeof into === "string") return { type: "files", files: [path.resolve(into)] };
+  return into.share();
 }
 
 function prepareRecording(directory: string): void {

@@ -2,6 +2,9 @@
  * The receiving side of a migration, whatever its connections come from: a
  * listener, or files of a recording.
  */
+import { ReceivingChannelInWorker } from "../channels/channel_in_worker.ts";
+import { ChannelWorker } from "../channels/channel_worker.ts";
+import type { ChannelCounters } from "../channels/counters.ts";
 import { identify } from "../channels/identify.ts";
 import { ReceiveSession } from "../channels/receive_session.ts";
 import { ReceivingChannel } from "../channels/receiving_channel.ts";
@@ -13,7 +16,9 @@ import type { VmTail } from "../protocol/vm_tail.ts";
 import { GuestRam } from "../ram/guest_ram.ts";
 import { formatUuid } from "../ram/manifest.ts";
 import type { FinishedBlock, RamTarget } from "../ram/target.ts";
+import type { ReceiveMessage } from "../channels/worker_messages.ts";
 import type { Connection } from "../transport/connection.ts";
+import { PolledConnection } from "../transport/native.ts";
 import {
   type EventHandler,
   type MigrationInfo,
@@ -23,6 +28,9 @@ import {
 } from "./info.ts";
 import { Lifeline } from "./lifeline.ts";
 import { SourceAnswers } from "./source_answers.ts";
+
+/** How many channels are expected where nobody told: QEMU's default. */
+const DEFAULT_CHANNELS = 2;
 
 /** What a receiver needs. */
 export interface ReceiverOptions {
@@ -42,6 +50,8 @@ export interface ReceiverOptions {
   timeout: number;
   /** Longest time until the first connection; `timeout` if undefined. */
   acceptTimeout?: number | undefined;
+  /** Whether each channel gets a worker; its connections are then native ones. */
+  isNative?: boolean | undefined;
   /** The transport's name, for the report. */
   transport: string;
   /** The caller's way to cancel. */
@@ -76,7 +86,8 @@ export class Receiver {
   readonly #lifeline: Lifeline;
   readonly #connections = new Set<Connection>();
   readonly #identifying = new Set<Promise<void>>();
-  readonly #channels = new Map<number, ReceivingChannel>();
+  readonly #channels = new Map<number, ReceivingChannel | ReceivingChannelInWorker>();
+  readonly #spareWorkers: ChannelWorker<ReceiveMessage>[] = [];
   readonly #channelRuns: Promise<void>[] = [];
   readonly #session: ReceiveSession;
   readonly #answers = new SourceAnswers();
@@ -110,6 +121,9 @@ export class Receiver {
       waitingFor: () => this.#waitingFor(),
       onTick: () => this.#tellProgress(),
     });
+    // started before anyone connects: a thread takes longer to start than a connection
+    const spares = options.isNative ? options.channels ?? DEFAULT_CHANNELS : 0;
+    for (let i = 0; i < spares; i++) this.#spareWorkers.push(new ChannelWorker());
   }
 
   /**
@@ -123,7 +137,7 @@ export class Receiver {
       return await this.#lifeline.guard(this.#done.promise);
     } catch (error) {
       if (this.#isKept) return await this.#done.promise;
-      this.#session.barrier.fail(error as Error);
+      this.#session.fail(error as Error);
       for (const connection of this.#connections) {
         if (connection !== this.#main) connection.destroy(error as Error);
       }
@@ -133,6 +147,8 @@ export class Receiver {
     } finally {
       this.#lifeline.close();
       for (const connection of this.#connections) connection.destroy();
+      await Promise.all(this.#spareWorkers.map((worker) => worker.stop()));
+      await Promise.allSettled(this.#channelRuns);
     }
   }
 
@@ -161,6 +177,7 @@ export class Receiver {
     for (const connection of this.#connections) {
       moved += connection.bytesRead + connection.bytesWritten + 1;
     }
+    for (const { counters } of this.#channels.values()) moved += counters.bytes;
     return moved;
   }
 
@@ -207,7 +224,10 @@ export class Receiver {
     }
   }
 
-  #addChannel(connection: Connection, { id, uuid }: Greeting): ReceivingChannel {
+  #addChannel(
+    connection: Connection,
+    { id, uuid }: Greeting,
+  ): ReceivingChannel | ReceivingChannelInWorker {
     if (this.#setupAt !== 0) {
       throw new ProtocolError(
         `Channel arrived after set-up with ${this.#channels.size} channels (tell with --channels)`,
@@ -226,7 +246,15 @@ export class Receiver {
     }
     this.#session.agreeUuid(uuid, id);
     connection.name = `channel ${id}`;
-    const channel = new ReceivingChannel(id, connection, this.#session);
+    const channel = connection instanceof PolledConnection
+      ? new ReceivingChannelInWorker(
+        id,
+        connection,
+        this.#session,
+        this.#options.target,
+        this.#spareWorkers.shift() ?? new ChannelWorker(),
+      )
+      : new ReceivingChannel(id, connection, this.#session);
     this.#channels.set(id, channel);
     this.#options.onIdentified?.(connection, `ch${id}`);
     return channel;
@@ -277,6 +305,7 @@ export class Receiver {
 
   async #makeRam(blocks: ConstructorParameters<typeof GuestRam>[0]): Promise<void> {
     const pageSize = await this.#session.pageSize;
+    this.#options.target.create(blocks, pageSize);
     this.#session.ram = new GuestRam(blocks, pageSize, this.#options.target);
   }
 
@@ -322,7 +351,7 @@ export class Receiver {
   }
 
   #onRamEnd(): void {
-    this.#session.isOver = true;
+    this.#session.state.setOver();
     this.#completeAt = performance.now();
     this.#missing = this.#session.ram!.missing();
     if (this.#missing.size > 0 && this.#options.missingAsZero !== true) {
@@ -396,7 +425,7 @@ export class Receiver {
     await Promise.all(this.#channelRuns);
   }
 
-  #counters(): ReceivingChannel["counters"][] {
+  #counters(): ChannelCounters[] {
     return [...this.#channels.values()].map((channel) => channel.counters)
       .sort((a, b) => a.id - b.id);
   }

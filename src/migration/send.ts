@@ -1,4 +1,7 @@
 /** `send()`: an image goes to whoever listens. */
+import { SendingChannelInWorker } from "../channels/channel_in_worker.ts";
+import type { ZeroPages } from "../channels/sending_channel.ts";
+import { SendingChannelHere } from "../channels/sending_channel_here.ts";
 import { selectEngine } from "../engines/select.ts";
 import { OptionError } from "../errors.ts";
 import { encodeWireName } from "../protocol/bytes.ts";
@@ -10,6 +13,7 @@ import type { MemoryImage } from "../ram/memory_image.ts";
 import type { RamSource } from "../ram/target.ts";
 import { parseAddress } from "../transport/address.ts";
 import { connect } from "../transport/runtime.ts";
+import { type Transport, usesNative } from "./transports.ts";
 import type { EventHandler, MigrationInfo } from "./info.ts";
 import {
   checkChannels,
@@ -19,7 +23,7 @@ import {
   checkTimeout,
   DEFAULT_TIMEOUT,
 } from "./options.ts";
-import { Sender, type ZeroPages } from "./sender.ts";
+import { Sender } from "./sender.ts";
 
 /** What {@linkcode send} is told. */
 export interface SendOptions {
@@ -38,6 +42,11 @@ export interface SendOptions {
   channels?: number | undefined;
   /** Engine to compress with. Default `auto`. */
   engine?: string | undefined;
+  /**
+   * `native`: the shim's sockets, a worker for each channel; `runtime`: the runtime's own
+   * sockets, all in this thread. Default `auto`: native where it can be used.
+   */
+  transport?: Transport | undefined;
   /** Where zero pages travel. Default `multifd`. */
   zeroPages?: ZeroPages | undefined;
   /** How the destination expects syncs to be marked. Default `round`. */
@@ -46,6 +55,8 @@ export interface SendOptions {
   pageSize?: number | undefined;
   /** Machine type; QEMU refuses another than its own. Default the image's own, else `none`. */
   machine?: string | undefined;
+  /** Lets qpl and uadk compress more, more slowly: dynamic codes. Default false. */
+  dense?: boolean | undefined;
   /** Lets uadk compress; a QEMU without the Kunpeng device cannot read that. Default false. */
   uadkCompress?: boolean | undefined;
   /** Longest time without progress, in milliseconds; 0 for none. Default 60,000. */
@@ -89,21 +100,53 @@ export async function send(options: SendOptions): Promise<MigrationInfo> {
     const pageSize = checkPageSize(options.pageSize ?? source.pageSize ?? 4096);
     checkBlocks(source.blocks, pageSize);
     if (source.deviceState !== undefined) parseVmTail(source.deviceState, "Device state");
+    const uuid = source.uuid ?? new Uint8Array(16);
+    const zeroPages = options.zeroPages ?? "multifd";
+    const shared = {
+      level,
+      pageSize,
+      zeroPages,
+      uuid,
+      dense: options.dense === true,
+      uadkCompress: options.uadkCompress === true,
+    };
+    const ram = source.share?.();
+    const needs = { method: method.name, ram, address: to, forWriting: false };
+    const isNative = usesNative(options.transport, needs);
     return await new Sender({
       source,
-      method,
-      engine,
-      level,
+      method: method.name,
+      engine: engine?.name ?? "none",
       channels,
       pageSize,
       timeout,
-      uadkCompress: options.uadkCompress === true,
-      zeroPages: options.zeroPages ?? "multifd",
       sync: options.sync ?? "round",
       machine: options.machine ?? source.machine ?? "none",
-      uuid: source.uuid ?? new Uint8Array(16),
-      connect: (name, signal) => connect(to, name, signal),
-      transport: "runtime",
+      openMain: (signal) => connect(to, "main channel", signal),
+      makeChannel: (id, work, sendZeroPages, signal) =>
+        isNative
+          ? new SendingChannelInWorker({
+            ...shared,
+            id,
+            to,
+            timeout,
+            method: method.name,
+            engine: options.engine,
+            blocks: source.blocks.map(({ name, usedLength }) => ({ name, usedLength })),
+            source: ram!,
+            work: work.shared,
+          }, sendZeroPages)
+          : new SendingChannelHere({
+            ...shared,
+            id,
+            method,
+            engine,
+            source,
+            work,
+            sendZeroPages,
+            open: (name) => connect(to, name, signal),
+          }),
+      transport: isNative ? "native" : "runtime",
       signal: options.signal,
       onEvent: options.onEvent,
     }).run();

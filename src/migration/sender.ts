@@ -1,16 +1,12 @@
 /** The sending side of a migration: set-up, one pass over the RAM, syncs, the end. */
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ChannelCounters } from "../channels/receiving_channel.ts";
-import { SendingChannel } from "../channels/sending_channel.ts";
-import type { Engine } from "../engines/engine.ts";
+import type { ChannelCounters } from "../channels/counters.ts";
+import { PageWork } from "../channels/page_work.ts";
 import { MultifdError, PeerClosedError, PeerFailedError, ProtocolError } from "../errors.ts";
-import type { Method, MethodSender } from "../methods/method.ts";
 import type { SyncMode } from "../protocol/main_channel.ts";
 import { emptyVmTail, MainChannelWriter } from "../protocol/main_channel_writer.ts";
-import { PACKET_SIZE } from "../protocol/ram_packet.ts";
 import { ReturnPathReader } from "../protocol/return_path.ts";
 import type { RamSource } from "../ram/target.ts";
-import { isZeroPage } from "../ram/zero_page.ts";
 import type { Connection } from "../transport/connection.ts";
 import {
   type EventHandler,
@@ -20,10 +16,27 @@ import {
   ramInfo,
 } from "./info.ts";
 import { Lifeline } from "./lifeline.ts";
-import { PageWork } from "./page_work.ts";
 
-/** Where zero pages are looked for and travel, as QEMU's zero-page-detection. */
-export type ZeroPages = "multifd" | "legacy" | "none";
+/** A channel as the migration drives it, step by step. */
+export interface SenderChannel {
+  /** What went out so far. */
+  readonly counters: ChannelCounters;
+  /** Sets the method up. */
+  setUp(): Promise<void>;
+  /** Connects and greets. */
+  connect(): Promise<void>;
+  /** Ends a round. */
+  sync(): Promise<void>;
+  /** Sends pages until there are no more. */
+  sendAll(): Promise<void>;
+  /** Drops the connection; what waits on it fails. */
+  destroy(): void;
+  /** Gives everything back. */
+  close(): Promise<void>;
+}
+
+/** Sends zero pages on the main channel, for `legacy`. */
+export type SendZeroPages = (block: string, offsets: Float64Array) => Promise<void>;
 
 /** How long a lost channel waits for the destination to say why, in milliseconds. */
 const FAREWELL_MS = 500;
@@ -34,28 +47,27 @@ const PING_ALL_PAGES = 2;
 export interface SenderOptions {
   /** The RAM. */
   source: RamSource;
-  /** The compression method. */
-  method: Method;
-  /** Its engine; undefined for none. */
-  engine: Engine | undefined;
-  /** Compression level. */
-  level: number;
-  /** Whether uadk compresses. */
-  uadkCompress: boolean;
+  /** The compression method's name. */
+  method: string;
+  /** Its engine's name; `none` for none. */
+  engine: string;
   /** Number of channels. */
   channels: number;
-  /** Where zero pages travel. */
-  zeroPages: ZeroPages;
   /** How the destination expects syncs to be marked. */
   sync: SyncMode;
   /** Page size in bytes. */
   pageSize: number;
   /** Machine type. */
   machine: string;
-  /** The guest's uuid, 16 bytes. */
-  uuid: Uint8Array;
-  /** Opens a connection. */
-  connect: (name: string, signal: AbortSignal) => Promise<Connection>;
+  /** Opens the main channel. */
+  openMain: (signal: AbortSignal) => Promise<Connection>;
+  /** Makes a channel that takes its work from `work`. */
+  makeChannel: (
+    id: number,
+    work: PageWork,
+    sendZeroPages: SendZeroPages,
+    signal: AbortSignal,
+  ) => SenderChannel;
   /** The transport's name, for the report. */
   transport: string;
   /** Longest time without progress, in milliseconds; 0 for none. */
@@ -70,14 +82,13 @@ export interface SenderOptions {
 export class Sender {
   readonly #options: SenderOptions;
   readonly #lifeline: Lifeline;
-  readonly #connections: Connection[] = [];
-  readonly #channels: SendingChannel[] = [];
+  readonly #channels: SenderChannel[] = [];
+  readonly #work: PageWork;
   readonly #writer: MainChannelWriter;
   readonly #shut = Promise.withResolvers<number>();
   readonly #allHeld = Promise.withResolvers<void>();
   #main: Connection | undefined;
   #stage = "the connections";
-  #packetNum = 0;
   #rounds = 0;
   #mainZeroPages = 0;
   #startedAt = 0;
@@ -89,14 +100,11 @@ export class Sender {
   constructor(options: SenderOptions) {
     this.#options = options;
     this.#writer = new MainChannelWriter(options.sync);
+    this.#work = new PageWork(options.source.blocks);
     this.#lifeline = new Lifeline({
       signal: options.signal,
       timeout: options.timeout,
-      activity: () =>
-        this.#connections.reduce(
-          (sum, { bytesRead, bytesWritten }) => sum + bytesRead + bytesWritten + 1,
-          0,
-        ),
+      activity: () => this.#activity(),
       waitingFor: () => this.#stage,
       onTick: () => this.#tellProgress(),
     });
@@ -111,36 +119,46 @@ export class Sender {
    * @throws {MultifdError} The first error.
    */
   async run(): Promise<MigrationInfo> {
-    const senders = await this.#setUpMethod();
     try {
-      return await this.#lifeline.guard(this.#migrate(senders));
+      return await this.#lifeline.guard(this.#migrate());
     } catch (error) {
+      for (const channel of this.#channels) channel.destroy();
       throw await this.#explain(error);
     } finally {
       this.#lifeline.close();
-      for (const connection of this.#connections) connection.destroy();
-      for (const sender of senders) sender.cleanup();
+      await Promise.all(this.#channels.map((channel) => channel.close()));
+      this.#main?.destroy();
     }
+  }
+
+  #activity(): number {
+    let moved = this.#channels.length;
+    for (const { counters } of this.#channels) moved += counters.bytes;
+    return moved + (this.#main?.bytesRead ?? 0) + (this.#main?.bytesWritten ?? 0);
   }
 
   /** Before anyone is connected to: a method that cannot be set up disturbs nobody. */
-  async #setUpMethod(): Promise<MethodSender[]> {
-    const { method, channels } = this.#options;
-    const senders: MethodSender[] = [];
-    try {
-      for (let id = 0; id < channels; id++) senders.push(await method.sendSetup(this.#options));
-      return senders;
-    } catch (error) {
-      for (const sender of senders) sender.cleanup();
-      this.#lifeline.close();
-      throw error instanceof MultifdError ? error.locate({ channel: senders.length }) : error;
+  async #setUpChannels(): Promise<void> {
+    const { makeChannel, channels } = this.#options;
+    const sendZeroPages = (block: string, offsets: Float64Array): Promise<void> =>
+      this.#sendZeroPages(block, offsets);
+    for (let id = 0; id < channels; id++) {
+      this.#channels.push(makeChannel(id, this.#work, sendZeroPages, this.#lifeline.signal));
+    }
+    for (const [id, channel] of this.#channels.entries()) {
+      try {
+        await channel.setUp();
+      } catch (error) {
+        throw error instanceof MultifdError ? error.locate({ channel: id }) : error;
+      }
     }
   }
 
-  async #migrate(senders: MethodSender[]): Promise<MigrationInfo> {
+  async #migrate(): Promise<MigrationInfo> {
     const { source } = this.#options;
+    await this.#setUpChannels();
     this.#startedAt = performance.now();
-    await this.#connect(senders);
+    await this.#connect();
     await this.#setUp();
     await this.#pass();
     source.verifyUnchanged();
@@ -159,23 +177,16 @@ export class Sender {
   }
 
   /** QEMU reads the main channel's head and each greeting at once, so they go out at once. */
-  async #connect(senders: MethodSender[]): Promise<void> {
-    const { connect, machine, method, pageSize, uuid } = this.#options;
-    const main = await connect("main channel", this.#lifeline.signal);
-    this.#connections.push(main);
+  async #connect(): Promise<void> {
+    const { openMain, machine, pageSize } = this.#options;
+    const main = await openMain(this.#lifeline.signal);
     this.#main = main;
     this.#readReturnPath(main).catch((error) => {
       this.#shut.reject(error);
       this.#lifeline.fail(error);
     });
     await main.write(this.#writer.head(machine, pageSize));
-    for (const [id, sender] of senders.entries()) {
-      const connection = await connect(`channel ${id}`, this.#lifeline.signal);
-      this.#connections.push(connection);
-      const channel = new SendingChannel(id, connection, method, sender, pageSize);
-      this.#channels.push(channel);
-      await channel.greet(uuid);
-    }
+    for (const channel of this.#channels) await channel.connect();
   }
 
   async #setUp(): Promise<void> {
@@ -198,42 +209,20 @@ export class Sender {
     const main = this.#main!;
     this.#stage = "the destination to take pages";
     await main.write(this.#writer.ramPart());
-    const work = new PageWork(this.#options.source.blocks);
-    await Promise.all(this.#channels.map((channel) => this.#sendRuns(channel, work)));
+    await Promise.all(this.#channels.map((channel) => channel.sendAll()));
     await this.#syncChannels();
     await main.write(this.#writer.ramPartEnd());
     await main.write(this.#writer.ping(PING_ALL_PAGES));
   }
 
-  async #sendRuns(channel: SendingChannel, work: PageWork): Promise<void> {
-    const { source, pageSize, zeroPages } = this.#options;
-    const buffer = new Uint8Array(PACKET_SIZE);
-    for (let run = work.next(); run !== undefined; run = work.next()) {
-      const pages = buffer.subarray(0, run.length);
-      source.read(run.block, run.offset, pages);
-      const block = source.blocks[run.block]!.name;
-      const sorted = sortPages(pages, run.offset, pageSize, zeroPages !== "none");
-      let { offsets } = sorted;
-      if (zeroPages === "legacy") {
-        const zeros = offsets.subarray(sorted.normalPages);
-        await this.#sendZeroPages(block, zeros);
-        offsets = offsets.subarray(0, sorted.normalPages);
-      }
-      if (offsets.length === 0) continue;
-      const normal = pages.subarray(0, sorted.normalPages * pageSize);
-      await channel.sendPages(this.#packetNum++, block, offsets, normal);
-    }
-  }
-
   async #sendZeroPages(block: string, offsets: Float64Array): Promise<void> {
-    if (offsets.length === 0) return;
     this.#mainZeroPages += offsets.length;
     await this.#main!.write(this.#writer.zeroPages(block, offsets));
   }
 
   async #syncChannels(): Promise<void> {
     this.#rounds++;
-    await Promise.all(this.#channels.map((channel) => channel.sync(this.#packetNum++)));
+    await Promise.all(this.#channels.map((channel) => channel.sync()));
     this.#options.onEvent?.({ type: "sync", round: this.#rounds });
   }
 
@@ -302,8 +291,8 @@ export class Sender {
       totalTime: this.#completeAt - this.#startedAt,
       setupTime: this.#setupAt - this.#startedAt,
       finishTime: performance.now() - this.#completeAt,
-      method: method.name,
-      engine: engine?.name ?? "none",
+      method,
+      engine,
       transport,
       channels: this.#channels.length,
       machine,
@@ -320,27 +309,4 @@ function shutError(status: number): PeerFailedError {
     expected: "SHUT 0",
     received: `SHUT ${status}`,
   });
-}
-
-/** Moves normal pages to the front, in order; offsets come normal first, then zero. */
-function sortPages(
-  pages: Uint8Array,
-  start: number,
-  pageSize: number,
-  detect: boolean,
-): { offsets: Float64Array; normalPages: number } {
-  const count = pages.length / pageSize;
-  const offsets = new Float64Array(count);
-  let normalPages = 0;
-  let zeros = 0;
-  for (let i = 0; i < count; i++) {
-    const at = i * pageSize;
-    if (detect && isZeroPage(pages.subarray(at, at + pageSize))) {
-      offsets[count - ++zeros] = start + at;
-      continue;
-    }
-    if (normalPages !== i) pages.copyWithin(normalPages * pageSize, at, at + pageSize);
-    offsets[normalPages++] = start + at;
-  }
-  return { offsets, normalPages };
 }

@@ -1,7 +1,12 @@
 /** The RAM of a guest while it is received: pages go to a target, and every one is marked. */
 import type { RamBlock } from "../protocol/ram_packet.ts";
 import { PageSet } from "./page_set.ts";
-import type { RamTarget } from "./target.ts";
+
+/** As much of a target as pages need. */
+export interface PageWriter {
+  /** Writes pages of a block at their offsets. */
+  write(block: number, offsets: Float64Array, pages: Uint8Array): void;
+}
 
 interface ReceivingBlock extends RamBlock {
   index: number;
@@ -16,18 +21,28 @@ export class GuestRam {
   readonly pageSize: number;
   /** Pages that arrived more than once. */
   repeated = 0;
-  readonly #target: RamTarget;
+  readonly #writer: PageWriter;
   readonly #zeroPage: Uint8Array;
 
-  constructor(blocks: readonly RamBlock[], pageSize: number, target: RamTarget) {
+  /**
+   * @param blocks The blocks, in order.
+   * @param pageSize Page size in bytes.
+   * @param writer Where the pages go; all zero at first.
+   * @param received What {@linkcode received} gave in another thread, to be one with it.
+   */
+  constructor(
+    blocks: readonly RamBlock[],
+    pageSize: number,
+    writer: PageWriter,
+    received: readonly SharedArrayBuffer[] = [],
+  ) {
     this.pageSize = pageSize;
     this.blocks = new Map(blocks.map((block, index) => [
       block.name,
-      { ...block, index, received: new PageSet(block.usedLength / pageSize) },
+      { ...block, index, received: new PageSet(block.usedLength / pageSize, received[index]) },
     ]));
-    this.#target = target;
+    this.#writer = writer;
     this.#zeroPage = new Uint8Array(pageSize);
-    target.create(blocks, pageSize);
   }
 
   /** Bytes of all blocks. */
@@ -37,15 +52,13 @@ export class GuestRam {
     return total;
   }
 
-  /** Pages that have arrived. */
-  get receivedPages(): number {
-    let count = 0;
-    for (const block of this.blocks.values()) count += block.received.count;
-    return count;
+  /** Which pages have arrived, for another thread. */
+  get received(): SharedArrayBuffer[] {
+    return [...this.blocks.values()].map((block) => block.received.shared);
   }
 
   /**
-   * Takes pages with data; neighbours are written together.
+   * Takes pages with data.
    *
    * @param name The pages' block, known.
    * @param offsets Their byte offsets, checked.
@@ -53,15 +66,8 @@ export class GuestRam {
    */
   writePages(name: string, offsets: Float64Array, pages: Uint8Array): void {
     const block = this.blocks.get(name)!;
-    const { pageSize } = this;
-    for (let first = 0; first < offsets.length;) {
-      let end = first + 1;
-      while (end < offsets.length && offsets[end] === offsets[end - 1]! + pageSize) end++;
-      const run = pages.subarray(first * pageSize, end * pageSize);
-      this.#target.write(block.index, offsets[first]!, run);
-      for (let i = first; i < end; i++) this.#mark(block, offsets[i]!);
-      first = end;
-    }
+    this.#writer.write(block.index, offsets, pages);
+    for (const offset of offsets) this.#mark(block, offset);
   }
 
   /**
@@ -72,7 +78,7 @@ export class GuestRam {
     const block = this.blocks.get(name)!;
     for (const offset of offsets) {
       if (this.#mark(block, offset)) continue;
-      this.#target.write(block.index, offset, this.#zeroPage);
+      this.#writer.write(block.index, Float64Array.of(offset), this.#zeroPage);
     }
   }
 

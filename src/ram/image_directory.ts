@@ -12,7 +12,13 @@ import type { RamBlock } from "../protocol/ram_packet.ts";
 import { blockFileName } from "./block_file_name.ts";
 import { sha256Of } from "./hash.ts";
 import { DEVICE_STATE_FILE, formatUuid, makeManifest, MANIFEST_FILE } from "./manifest.ts";
-import type { FinishedBlock, RamTarget, ReceivedVm } from "./target.ts";
+import {
+  type FinishedBlock,
+  type RamTarget,
+  type ReceivedVm,
+  runsOf,
+  type SharedRam,
+} from "./target.ts";
 
 /** Off the event loop's thread: a large file takes seconds. */
 const fsync = promisify(fs.fsync);
@@ -76,16 +82,24 @@ export class ImageDirectory implements RamTarget {
   }
 
   /** Writes pages to a block's file. */
-  write(block: number, offset: number, bytes: Uint8Array): void {
+  write(block: number, offsets: Float64Array, pages: Uint8Array): void {
     const { name, file, fd } = this.#files[block]!;
-    try {
-      let at = 0;
-      while (at < bytes.length) {
-        at += fs.writeSync(fd, bytes, at, bytes.length - at, offset + at);
+    for (const { offset, bytes } of runsOf(offsets, pages)) {
+      try {
+        let at = 0;
+        while (at < bytes.length) {
+          at += fs.writeSync(fd, bytes, at, bytes.length - at, offset + at);
+        }
+      } catch (error) {
+        throw imageError("Cannot write", file, error).locate({ block: name, offset });
       }
-    } catch (error) {
-      throw imageError("Cannot write", file, error).locate({ block: name, offset });
     }
+  }
+
+  /** The blocks' files. */
+  share(): SharedRam {
+    const files = this.#files.map(({ file }) => path.join(this.#partial, file));
+    return { type: "files", files };
   }
 
   /** Hashes, writes the manifest, syncs all of it, and gives it its name. */

@@ -12,7 +12,7 @@ import {
   parseUuid,
 } from "./manifest.ts";
 import { imageError } from "./image_directory.ts";
-import type { RamSource } from "./target.ts";
+import type { RamSource, SharedRam } from "./target.ts";
 
 /** The block a raw file is, unless it is named. */
 export const DEFAULT_BLOCK = "pc.ram";
@@ -111,6 +111,11 @@ export class ImageFiles implements RamSource {
       }
       at += read;
     }
+  }
+
+  /** The files. */
+  share(): SharedRam {
+    return { type: "files", files: this.#files.map((file) => path.resolve(file.path)) };
   }
 
   /** Compares each file's size and times with those it had when it was opened. */

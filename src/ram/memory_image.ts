@@ -2,7 +2,15 @@
 import { ImageError } from "../errors.ts";
 import type { RamBlock } from "../protocol/ram_packet.ts";
 import { sha256Of } from "./hash.ts";
-import type { FinishedBlock, RamSource, RamTarget, ReceivedVm } from "./target.ts";
+import {
+  type FinishedBlock,
+  type RamSource,
+  type RamTarget,
+  type ReceivedVm,
+  runsOf,
+  type SharedPiece,
+  type SharedRam,
+} from "./target.ts";
 
 /** What a block's memory can be given as. */
 export type BlockMemory = SharedArrayBuffer | ArrayBuffer | Uint8Array;
@@ -96,8 +104,18 @@ export class MemoryImage implements RamSource, RamTarget {
   }
 
   /** Copies pages into a block. */
-  write(block: number, offset: number, bytes: Uint8Array): void {
-    this.#order[block]!.set(bytes, offset);
+  write(block: number, offsets: Float64Array, pages: Uint8Array): void {
+    for (const { offset, bytes } of runsOf(offsets, pages)) this.#order[block]!.set(bytes, offset);
+  }
+
+  /** The memory itself, where all of it is shared. */
+  share(): SharedRam | undefined {
+    const memory: SharedPiece[] = [];
+    for (const { buffer, byteOffset, byteLength } of this.#order) {
+      if (!(buffer instanceof SharedArrayBuffer)) return undefined;
+      memory.push({ buffer, byteOffset, byteLength });
+    }
+    return { type: "memory", memory };
   }
 
   /** Keeps what is known of the VM and hashes the blocks. */

@@ -1,28 +1,37 @@
-/** A set of pages: one bit each. */
+/** A set of pages, one bit each, that threads may share. */
 export class PageSet {
   /** How many pages there are. */
   readonly pages: number;
-  readonly #bits: Uint8Array;
-  #count = 0;
+  /** The bits, in shared memory. */
+  readonly shared: SharedArrayBuffer;
+  readonly #words: Int32Array;
 
-  /** @param pages How many pages there are. */
-  constructor(pages: number) {
+  /**
+   * @param pages How many pages there are.
+   * @param shared Another thread's set of as many pages, to be one with it.
+   */
+  constructor(pages: number, shared = new SharedArrayBuffer(4 * Math.ceil(pages / 32))) {
     this.pages = pages;
-    this.#bits = new Uint8Array(Math.ceil(pages / 8));
+    this.shared = shared;
+    this.#words = new Int32Array(shared);
   }
 
   /** How many pages are in the set. */
   get count(): number {
-    return this.#count;
+    let count = 0;
+    for (const word of this.#words) count += bitsOf(word);
+    return count;
   }
 
   /** Puts a page in; false if it was in already. */
   add(page: number): boolean {
-    const at = Math.floor(page / 8);
-    const bit = 1 << (page & 7);
-    if ((this.#bits[at]! & bit) !== 0) return false;
-    this.#bits[at]! |= bit;
-    this.#count++;
-    return true;
+    const bit = 1 << (page & 31);
+    return (Atomics.or(this.#words, page >>> 5, bit) & bit) === 0;
   }
+}
+
+function bitsOf(word: number): number {
+  let bits = word - ((word >>> 1) & 0x55555555);
+  bits = (bits & 0x33333333) + ((bits >>> 2) & 0x33333333);
+  return Math.imul((bits + (bits >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
 }

@@ -2,7 +2,7 @@
 import { ImageError } from "../errors.ts";
 import type { RamBlock } from "../protocol/ram_packet.ts";
 import { sha256Of } from "./hash.ts";
-import type { FinishedBlock, RamTarget, ReceivedVm } from "./target.ts";
+import { type FinishedBlock, type RamTarget, type ReceivedVm, runsOf } from "./target.ts";
 
 /** Divides what sha256Of asks for, and is divided by every page size. */
 const CHUNK = 1024 * 1024;
@@ -19,7 +19,11 @@ export class SparseMemory implements RamTarget {
   }
 
   /** Copies pages in, chunk by chunk. */
-  write(block: number, offset: number, bytes: Uint8Array): void {
+  write(block: number, offsets: Float64Array, pages: Uint8Array): void {
+    for (const { offset, bytes } of runsOf(offsets, pages)) this.#writeRun(block, offset, bytes);
+  }
+
+  #writeRun(block: number, offset: number, bytes: Uint8Array): void {
     const chunks = this.#chunks[block]!;
     for (let at = 0; at < bytes.length;) {
       const index = Math.floor((offset + at) / CHUNK);

@@ -24,6 +24,21 @@ export interface FinishedBlock extends RamBlock {
   missing: number;
 }
 
+/** RAM that several threads reach: a file, or shared memory, for each block. */
+export type SharedRam =
+  | { type: "files"; files: string[] }
+  | { type: "memory"; memory: SharedPiece[] };
+
+/** A stretch of shared memory; a view of it would take Deno seconds per gigabyte to post. */
+export interface SharedPiece {
+  /** The memory. */
+  buffer: SharedArrayBuffer;
+  /** Where the stretch starts, in bytes. */
+  byteOffset: number;
+  /** How long it is, in bytes. */
+  byteLength: number;
+}
+
 /** Where received RAM goes. It starts all zero. */
 export interface RamTarget {
   /**
@@ -36,11 +51,13 @@ export interface RamTarget {
    * Writes pages.
    *
    * @param block Ordinal of the block.
-   * @param offset Byte offset in it.
-   * @param bytes Whole pages.
+   * @param offsets Each page's byte offset in it.
+   * @param pages The pages, one after another.
    * @throws {ImageError} E.g. when the disk is full.
    */
-  write(block: number, offset: number, bytes: Uint8Array): void;
+  write(block: number, offsets: Float64Array, pages: Uint8Array): void;
+  /** How a worker can write to it, too; undefined where it cannot. Called after `create`. */
+  share?(): SharedRam | undefined;
   /** Makes the image whole and durable, and returns the blocks' hashes, in block order. */
   finish(vm: ReceivedVm, blocks: readonly FinishedBlock[]): Promise<FinishedBlock[]>;
   /** Gives up: nothing is left behind. */
@@ -68,6 +85,8 @@ export interface RamSource {
    * @throws {ImageError} If they cannot be read.
    */
   read(block: number, offset: number, into: Uint8Array): void;
+  /** How a worker can read it, too; undefined where it cannot. */
+  share?(): SharedRam | undefined;
   /**
    * Checks that nobody changed the source since it was opened.
    *
@@ -76,4 +95,18 @@ export interface RamSource {
   verifyUnchanged(): void;
   /** Gives everything back. */
   close(): void;
+}
+
+/** Splits pages into runs of neighbours: what is written at once. */
+export function* runsOf(
+  offsets: Float64Array,
+  pages: Uint8Array,
+): Generator<{ offset: number; bytes: Uint8Array }> {
+  const pageSize = pages.length / offsets.length;
+  for (let first = 0; first < offsets.length;) {
+    let end = first + 1;
+    while (end < offsets.length && offsets[end] === offsets[end - 1]! + pageSize) end++;
+    yield { offset: offsets[first]!, bytes: pages.subarray(first * pageSize, end * pageSize) };
+    first = end;
+  }
 }

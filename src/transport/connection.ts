@@ -24,11 +24,11 @@ export interface Connection {
    */
   readSome(): MaybePromise<Uint8Array | undefined>;
   /**
-   * Writes all bytes; they may be reused once it is done.
+   * Writes all bytes, of one piece or of two; they may be reused once it is done.
    *
    * @throws {PeerClosedError} If the peer is gone.
    */
-  write(bytes: Uint8Array): MaybePromise<void>;
+  write(bytes: Uint8Array, more?: Uint8Array): MaybePromise<void>;
   /** Ends the sending direction. */
   end(): void;
   /** Drops the connection; what waits on it gets the error, or the end of the stream. */

@@ -71,8 +71,8 @@ export class RecordedConnection implements Connection {
     return bytes;
   }
 
-  write(bytes: Uint8Array): MaybePromise<void> {
-    return this.#inner.write(bytes);
+  write(bytes: Uint8Array, more?: Uint8Array): MaybePromise<void> {
+    return this.#inner.write(bytes, more);
   }
 
   end(): void {
@@ -118,9 +118,9 @@ export class PlayedConnection implements Connection {
     return read > 0 ? bytes.subarray(0, read) : undefined;
   }
 
-  write(bytes: Uint8Array): void {
+  write(bytes: Uint8Array, more?: Uint8Array): void {
     if (this.#fd === undefined) throw new PeerClosedError("Recording is closed");
-    this.bytesWritten += bytes.length;
+    this.bytesWritten += bytes.length + (more?.length ?? 0);
   }
 
   end(): void {}

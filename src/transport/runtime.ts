@@ -114,12 +114,13 @@ class SocketConnection implements Connection {
     return this.#held.shift();
   }
 
-  write(bytes: Uint8Array): Promise<void> {
+  write(bytes: Uint8Array, more?: Uint8Array): Promise<void> {
     return new Promise((resolve, reject) => {
       if (this.#error !== undefined) return reject(this.#error);
-      this.#socket.write(bytes, (error) => {
+      if (more !== undefined) this.#socket.write(bytes);
+      this.#socket.write(more ?? bytes, (error) => {
         if (error) return reject(this.#error ?? this.#asClosed(error));
-        this.bytesWritten += bytes.length;
+        this.bytesWritten += bytes.length + (more?.length ?? 0);
         resolve();
       });
     });

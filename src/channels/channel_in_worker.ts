@@ -1,0 +1,184 @@
+/** Channels that live in a worker each: the same as ReceivingChannel and SendingChannel from here. */
+import { EngineError, MultifdError } from "../errors.ts";
+import { type RamPacket, syncPacket } from "../protocol/ram_packet.ts";
+import type { RamTarget } from "../ram/target.ts";
+import { PolledConnection } from "../transport/native.ts";
+import { ChannelWorker } from "./channel_worker.ts";
+import { type ChannelCounters, COUNTERS_SIZE, makeCounters } from "./counters.ts";
+import type { ReceiveSession } from "./receive_session.ts";
+import type {
+  RamMessage,
+  ReceiveMessage,
+  ReleaseMessage,
+  SendCommand,
+  SendMessage,
+  SendTask,
+} from "./worker_messages.ts";
+
+/** A receiving channel in a worker. */
+export class ReceivingChannelInWorker {
+  /** What came so far. */
+  readonly counters: ChannelCounters;
+  readonly #shared = new SharedArrayBuffer(COUNTERS_SIZE);
+  readonly #worker: ChannelWorker<ReceiveMessage>;
+  readonly #connection: PolledConnection;
+  readonly #session: ReceiveSession;
+  readonly #target: RamTarget;
+
+  constructor(
+    id: number,
+    connection: PolledConnection,
+    session: ReceiveSession,
+    target: RamTarget,
+    worker: ChannelWorker<ReceiveMessage>,
+  ) {
+    this.counters = makeCounters(id, this.#shared);
+    this.#connection = connection;
+    this.#session = session;
+    this.#target = target;
+    this.#worker = worker;
+    connection.lend();
+  }
+
+  /** Receives until the channel ends or RAM does, as ReceivingChannel does. */
+  async run(): Promise<void> {
+    const { id } = this.counters;
+    const session = this.#session;
+    try {
+      this.#worker.post({
+        kind: "receive",
+        id,
+        fd: this.#connection.fd,
+        pageSize: await session.pageSize,
+        method: session.methodName,
+        engine: session.engineName,
+        counters: this.#shared,
+        state: session.state.shared,
+      });
+      let ram: RamMessage | undefined;
+      for (;;) {
+        const message = await this.#worker.next();
+        if (message === undefined) return;
+        if (message.type === "leave") session.barrier.leave(id);
+        if (message.type !== "sync") continue;
+        this.#take(message);
+        await session.barrier.stop(id);
+        const isFirst = ram === undefined;
+        ram ??= this.#ramMessage();
+        const release: ReleaseMessage = {
+          isEnding: session.isEnding,
+          ram: isFirst ? ram : undefined,
+        };
+        this.#worker.post(release);
+      }
+    } catch (error) {
+      throw error instanceof MultifdError ? error.locate({ channel: id }) : error;
+    } finally {
+      // whoever is blocked in a read wakes up, and only then is the socket's number free
+      this.#connection.destroy();
+      this.#worker.post("stop");
+      await this.#worker.stop();
+      this.#connection.giveBack();
+    }
+  }
+
+  #take(message: ReceiveMessage & { type: "sync" }): void {
+    const { packets, repeated } = message;
+    const packet: RamPacket = syncPacket(0);
+    for (let i = 0; i < packets.length; i += 4) {
+      packet.packetNum = packets[i]!;
+      packet.flags = packets[i + 1]!;
+      packet.pagesAlloc = packets[i + 2]!;
+      packet.zeroPages = packets[i + 3]!;
+      this.#session.packetNumbers.add(packet);
+    }
+    if (this.#session.ram !== undefined) this.#session.ram.repeated += repeated;
+  }
+
+  #ramMessage(): RamMessage {
+    const { blocks, pageSize, received } = this.#session.ram!;
+    const target = this.#target.share?.();
+    if (target === undefined) throw new EngineError("Image cannot be shared with a worker");
+    return {
+      blocks: [...blocks.values()].map(({ name, usedLength }) => ({ name, usedLength })),
+      pageSize,
+      received,
+      target,
+    };
+  }
+}
+
+/** A sending channel in a worker. */
+export class SendingChannelInWorker {
+  /** What went out so far. */
+  readonly counters: ChannelCounters;
+  readonly #worker = new ChannelWorker<SendMessage>();
+  readonly #sendZeroPages: (block: string, offsets: Float64Array) => Promise<void>;
+  #connection: PolledConnection | undefined;
+
+  /**
+   * @param task What the worker is told.
+   * @param sendZeroPages Sends zero pages on the main channel, for `legacy`.
+   */
+  constructor(
+    task: Omit<SendTask, "kind" | "counters">,
+    sendZeroPages: (block: string, offsets: Float64Array) => Promise<void>,
+  ) {
+    const counters = new SharedArrayBuffer(COUNTERS_SIZE);
+    this.counters = makeCounters(task.id, counters);
+    this.#sendZeroPages = sendZeroPages;
+    this.#worker.post({ ...task, kind: "send", counters });
+  }
+
+  /** Waits until the method is set up. */
+  async setUp(): Promise<void> {
+    await this.#answer();
+  }
+
+  /** Connects and greets. */
+  async connect(): Promise<void> {
+    await this.#command("connect");
+  }
+
+  /** Ends a round on this channel. */
+  async sync(): Promise<void> {
+    await this.#command("sync");
+  }
+
+  /** Sends pages until there are no more. */
+  async sendAll(): Promise<void> {
+    await this.#command("sendAll");
+  }
+
+  async #command(command: SendCommand): Promise<void> {
+    this.#worker.post(command);
+    await this.#answer();
+  }
+
+  async #answer(): Promise<void> {
+    for (;;) {
+      const message = await this.#worker.next();
+      if (message === undefined) throw new EngineError("Channel's worker ended too early");
+      if (message.type === "zeros") await this.#sendZeroPages(message.block, message.offsets);
+      if (message.type !== "ok" && message.type !== "ready") continue;
+      if (message.type === "ok" && message.fd !== undefined) {
+        this.#connection = new PolledConnection(message.fd, `channel ${this.counters.id}`);
+        this.#connection.lend();
+      }
+      return;
+    }
+  }
+
+  /** Drops the connection; a worker that is blocked on it wakes up. */
+  destroy(): void {
+    this.#connection?.destroy();
+  }
+
+  /** Ends the worker and closes the connection. */
+  async close(): Promise<void> {
+    this.#worker.post("end");
+    this.destroy();
+    await this.#worker.stop();
+    this.#connection?.giveBack();
+  }
+}

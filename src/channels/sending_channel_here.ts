@@ -1,0 +1,78 @@
+/** A sending channel in the main thread, on whatever connections there are. */
+import type { Engine } from "../engines/engine.ts";
+import type { Method, MethodSender } from "../methods/method.ts";
+import type { Connection } from "../transport/connection.ts";
+import { type ChannelCounters, makeCounters } from "./counters.ts";
+import { SendingChannel, type SendingChannelOptions } from "./sending_channel.ts";
+
+/** What a sending channel in this thread needs. */
+export interface SendingChannelHereOptions
+  extends Omit<SendingChannelOptions, "connection" | "sender" | "counters"> {
+  /** The method. */
+  method: Method;
+  /** Its engine; undefined for none. */
+  engine: Engine | undefined;
+  /** Compression level. */
+  level: number;
+  /** Whether methods of single pages compress more. */
+  dense: boolean;
+  /** Whether uadk compresses. */
+  uadkCompress: boolean;
+  /** The guest's uuid, 16 bytes. */
+  uuid: Uint8Array;
+  /** Opens a connection. */
+  open: (name: string) => Promise<Connection>;
+}
+
+/** The same steps as SendingChannelInWorker, here. */
+export class SendingChannelHere {
+  /** What went out so far. */
+  readonly counters: ChannelCounters;
+  readonly #options: SendingChannelHereOptions;
+  #sender: MethodSender | undefined;
+  #connection: Connection | undefined;
+  #channel: SendingChannel | undefined;
+
+  constructor(options: SendingChannelHereOptions) {
+    this.#options = options;
+    this.counters = makeCounters(options.id);
+  }
+
+  /** Sets the method up. */
+  async setUp(): Promise<void> {
+    this.#sender = await this.#options.method.sendSetup(this.#options);
+  }
+
+  /** Connects and greets. */
+  async connect(): Promise<void> {
+    const connection = await this.#options.open(`channel ${this.#options.id}`);
+    this.#connection = connection;
+    const sender = this.#sender!;
+    const { counters } = this;
+    this.#channel = new SendingChannel({ ...this.#options, connection, sender, counters });
+    await this.#channel.greet(this.#options.uuid);
+  }
+
+  /** Ends a round on this channel. */
+  async sync(): Promise<void> {
+    await this.#channel!.sync();
+  }
+
+  /** Sends pages until there are no more. */
+  async sendAll(): Promise<void> {
+    await this.#channel!.sendAll();
+  }
+
+  /** Drops the connection. */
+  destroy(): void {
+    this.#connection?.destroy();
+  }
+
+  /** Cleans the method up and drops the connection. */
+  close(): Promise<void> {
+    this.#sender?.cleanup();
+    this.#sender = undefined;
+    this.destroy();
+    return Promise.resolve();
+  }
+}

@@ -1,0 +1,156 @@
+/** The thread of one channel: blocking sockets, files and codecs, the same channel code. */
+import { parentPort } from "node:worker_threads";
+import { selectEngine } from "../engines/select.ts";
+import { CancelledError, packError } from "../errors.ts";
+import { methodByName } from "../methods/registry.ts";
+import { GREETING_SIZE } from "../protocol/greeting.ts";
+import type { RamPacket } from "../protocol/ram_packet.ts";
+import { GuestRam } from "../ram/guest_ram.ts";
+import { SharedRamAccess } from "../ram/shared_ram.ts";
+import { BlockingConnection, connectNatively } from "../transport/native.ts";
+import type { AgreedMethod, ChannelSession } from "./channel_session.ts";
+import { makeCounters } from "./counters.ts";
+import { MethodAgreement } from "./method_agreement.ts";
+import { PageWork } from "./page_work.ts";
+import { ReceivingChannel } from "./receiving_channel.ts";
+import { SharedState } from "./shared_state.ts";
+import { SendingChannel } from "./sending_channel.ts";
+import type {
+  ReceiveMessage,
+  ReceiveTask,
+  ReleaseMessage,
+  SendCommand,
+  SendMessage,
+  SendTask,
+} from "./worker_messages.ts";
+
+const port = parentPort!;
+
+const messages: unknown[] = [];
+let wake: () => void = () => {};
+port.on("message", (message: unknown) => {
+  messages.push(message);
+  wake();
+});
+
+/** The next message of the main thread; none is lost while nobody waits. */
+async function nextMessage<T>(): Promise<T> {
+  while (messages.length === 0) await new Promise<void>((resolve) => wake = resolve);
+  return messages.shift() as T;
+}
+
+function tell(message: ReceiveMessage | SendMessage): void {
+  port.postMessage(message);
+}
+
+/** The migration as this thread sees it; the main thread has the barrier. */
+class WorkerSession implements ChannelSession {
+  readonly pageSize: Promise<number>;
+  readonly barrier = {
+    stop: (): Promise<void> => this.#stop(),
+    leave: (): void => tell({ type: "leave" }),
+  };
+  readonly packetNumbers = {
+    add: (packet: RamPacket): void => {
+      this.#packets.push(packet.packetNum, packet.flags, packet.pagesAlloc, packet.zeroPages);
+    },
+  };
+  ram: GuestRam | undefined;
+  isEnding = false;
+  readonly #state: SharedState;
+  readonly #method: MethodAgreement;
+  #access: SharedRamAccess | undefined;
+  #packets: number[] = [];
+
+  constructor(task: ReceiveTask) {
+    this.pageSize = Promise.resolve(task.pageSize);
+    this.#state = new SharedState(task.state);
+    this.#method = new MethodAgreement(this.#state, task.method, task.engine);
+  }
+
+  get isOver(): boolean {
+    return this.#state.isOver;
+  }
+
+  methodOf(flags: number): AgreedMethod {
+    return this.#method.of(flags);
+  }
+
+  async #stop(): Promise<void> {
+    const released = nextMessage<ReleaseMessage | "stop">();
+    tell({
+      type: "sync",
+      packets: Float64Array.from(this.#packets.splice(0)),
+      repeated: this.ram?.repeated ?? 0,
+    });
+    if (this.ram !== undefined) this.ram.repeated = 0;
+    const message = await released;
+    if (message === "stop") throw new CancelledError("Channel was stopped");
+    const { isEnding, ram } = message;
+    this.isEnding = isEnding;
+    if (ram === undefined) return;
+    this.#access = new SharedRamAccess(ram.target, ram.blocks, true);
+    this.ram = new GuestRam(ram.blocks, ram.pageSize, this.#access, ram.received);
+  }
+
+  close(): void {
+    this.#access?.close();
+  }
+}
+
+async function receive(task: ReceiveTask): Promise<void> {
+  const session = new WorkerSession(task);
+  const connection = new BlockingConnection(task.fd, `channel ${task.id}`);
+  connection.bytesRead = GREETING_SIZE;
+  const counters = makeCounters(task.id, task.counters);
+  try {
+    await new ReceivingChannel(task.id, connection, session, counters).run();
+  } finally {
+    session.close();
+  }
+}
+
+async function send(task: SendTask): Promise<void> {
+  const method = methodByName(task.method)!;
+  const engine = selectEngine(method, "encodes", task.engine);
+  const sender = await method.sendSetup({ ...task, engine });
+  const source = new SharedRamAccess(task.source, task.blocks, false);
+  try {
+    tell({ type: "ready" });
+    let channel: SendingChannel | undefined;
+    for (;;) {
+      const command = await nextMessage<SendCommand>();
+      if (command === "end") return;
+      let fd: number | undefined;
+      if (command === "connect") {
+        const name = `channel ${task.id}`;
+        fd = connectNatively(task.to, name, task.timeout);
+        channel = new SendingChannel({
+          ...task,
+          connection: new BlockingConnection(fd, name),
+          method,
+          sender,
+          source,
+          work: new PageWork(task.blocks, task.work),
+          sendZeroPages: (block, offsets) => tell({ type: "zeros", block, offsets }),
+          counters: makeCounters(task.id, task.counters),
+        });
+        await channel.greet(task.uuid);
+      } else {
+        await channel![command]();
+      }
+      tell(fd === undefined ? { type: "ok" } : { type: "ok", fd });
+    }
+  } finally {
+    sender.cleanup();
+    source.close();
+  }
+}
+
+const task = await nextMessage<ReceiveTask | SendTask>();
+try {
+  await (task.kind === "receive" ? receive(task) : send(task));
+  tell({ type: "done" });
+} catch (error) {
+  tell({ type: "error", error: packError(error) });
+}

@@ -1,0 +1,81 @@
+/** What the main thread and a channel's worker say to each other. */
+import type { ErrorMessage } from "../errors.ts";
+import type { RamBlock } from "../protocol/ram_packet.ts";
+import type { SharedRam } from "../ram/target.ts";
+import type { Address } from "../transport/address.ts";
+import type { ZeroPages } from "./sending_channel.ts";
+
+/** The first message to a worker: be a receiving channel. */
+export interface ReceiveTask {
+  kind: "receive";
+  id: number;
+  /** The channel's socket, its greeting read. */
+  fd: number;
+  pageSize: number;
+  method: string | undefined;
+  engine: string | undefined;
+  counters: SharedArrayBuffer;
+  state: SharedArrayBuffer;
+}
+
+/** The guest's RAM, for a worker. */
+export interface RamMessage {
+  blocks: RamBlock[];
+  pageSize: number;
+  received: SharedArrayBuffer[];
+  target: SharedRam;
+}
+
+/** To a receiving worker at a SYNC: the marker has come, go on. Or just `stop`. */
+export interface ReleaseMessage {
+  isEnding: boolean;
+  /** With the first release. */
+  ram: RamMessage | undefined;
+}
+
+/** From a receiving worker. */
+export type ReceiveMessage =
+  | {
+    /** It stands at a SYNC. */
+    type: "sync";
+    /** Four numbers of each packet since the last: packet_num, flags, pages_alloc, zero_pages. */
+    packets: Float64Array;
+    /** Pages that came again since the last. */
+    repeated: number;
+  }
+  | { /** The stream ended where it may. */ type: "leave" }
+  | WorkerEnd;
+
+/** The last message of a worker. */
+export type WorkerEnd = { type: "done" } | { type: "error"; error: ErrorMessage };
+
+/** The first message to a worker: be a sending channel. */
+export interface SendTask {
+  kind: "send";
+  id: number;
+  to: Address;
+  /** Longest time a connect may take, in milliseconds; 0 for no limit. */
+  timeout: number;
+  method: string;
+  level: number;
+  engine: string | undefined;
+  dense: boolean;
+  uadkCompress: boolean;
+  zeroPages: ZeroPages;
+  pageSize: number;
+  uuid: Uint8Array;
+  blocks: RamBlock[];
+  source: SharedRam;
+  counters: SharedArrayBuffer;
+  work: SharedArrayBuffer;
+}
+
+/** To a sending worker, one at a time; each is answered with `ok` or ends it with an error. */
+export type SendCommand = "connect" | "sync" | "sendAll" | "end";
+
+/** From a sending worker. */
+export type SendMessage =
+  | { /** The method is set up. */ type: "ready" }
+  | { /** A command is done. */ type: "ok"; fd?: number }
+  | { /** Zero pages for the main channel. */ type: "zeros"; block: string; offsets: Float64Array }
+  | WorkerEnd;

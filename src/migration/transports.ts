@@ -1,0 +1,70 @@
+/** Choosing between the shim's sockets with a worker per channel, and the runtime's own. */
+import { allowed } from "../../ffi/permissions.ts";
+import { nativeIo } from "../../ffi/io.ts";
+import { EngineUnavailableError, OptionError } from "../errors.ts";
+import { methodNames } from "../methods/registry.ts";
+import type { SharedRam } from "../ram/target.ts";
+import type { Address } from "../transport/address.ts";
+
+/** Which sockets the channels use. */
+export type Transport = "auto" | "native" | "runtime";
+
+/** Names that `--transport` takes. */
+export const TRANSPORTS: readonly Transport[] = ["auto", "native", "runtime"];
+
+/** The methods that a worker knows: what a program registers lives in its own thread only. */
+const WORKER_METHODS: readonly string[] = ["none", "zlib", "zstd", "qpl", "uadk", "qatzip"];
+
+/** What a migration needs of a transport. */
+export interface TransportNeeds {
+  /** The method; undefined if any may come. */
+  method: string | undefined;
+  /** Where the RAM is; undefined where a worker cannot reach it. */
+  ram: SharedRam | undefined;
+  /** The address to connect to or to listen on. */
+  address: Address;
+  /** Whether files are written, else read. */
+  forWriting: boolean;
+}
+
+/**
+ * Chooses a transport.
+ *
+ * @param transport What was asked for; undefined for `auto`.
+ * @param needs What it is for.
+ * @returns Whether the native one is used.
+ * @throws {EngineUnavailableError} If it was asked for by name and cannot be used.
+ */
+export function usesNative(transport: Transport | undefined, needs: TransportNeeds): boolean {
+  if (transport !== undefined && !TRANSPORTS.includes(transport)) {
+    throw new OptionError(
+      `Transport "${transport}" is unknown; there are: ${TRANSPORTS.join(", ")}`,
+    );
+  }
+  if (transport === "runtime") return false;
+  try {
+    checkNative(needs);
+    return true;
+  } catch (error) {
+    if (transport === "native" || !(error instanceof EngineUnavailableError)) throw error;
+    return false;
+  }
+}
+
+function checkNative({ method, ram, address, forWriting }: TransportNeeds): void {
+  const refuse = (why: string): never => {
+    throw new EngineUnavailableError(`Cannot use the native transport: ${why}`);
+  };
+  nativeIo();
+  const foreign = (method === undefined ? methodNames() : [method])
+    .find((name) => !WORKER_METHODS.includes(name));
+  if (foreign !== undefined) refuse(`method ${foreign} lives in this thread only`);
+  if (ram === undefined) refuse("the image is not in files or shared memory");
+  const host = "path" in address ? undefined : `${address.host}:${address.port}`;
+  if (host !== undefined && !allowed("net", host)) refuse(`net access to ${host} is not granted`);
+  if (ram?.type !== "files") return;
+  for (const file of ram.files) {
+    const kind = forWriting ? "write" : "read";
+    if (!allowed(kind, file)) refuse(`${kind} access to ${file} is not granted`);
+  }
+}

@@ -1,0 +1,233 @@
+/** Connections on the shim's sockets: file descriptors that any thread of the process can use. */
+import { cString, errorName, nativeIo } from "../../ffi/io.ts";
+import { PeerClosedError } from "../errors.ts";
+import { type Address, formatAddress } from "./address.ts";
+import type { Connection, Listener } from "./connection.ts";
+
+/** How long a thread that may not block sleeps when nothing has come, in milliseconds. */
+const POLL_MS = 1;
+/** The same for a listener, which may wait for hours. */
+const ACCEPT_MS = 2;
+/** How long nothing may arrive before a listener counts as drained, in milliseconds. */
+const DRAIN_MS = 50;
+const PIECE = 256 * 1024;
+const SHUTDOWN_SENDING = 1;
+const SHUTDOWN_BOTH = 2;
+
+function sleep(milliseconds: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+/** The host or path as C takes it, and the port: below zero for a path. */
+function place(address: Address): [host: Uint8Array, port: number] {
+  return "path" in address ? [cString(address.path), -1] : [cString(address.host), address.port];
+}
+
+/** A connection for a thread of its own: every call blocks. */
+export class BlockingConnection implements Connection {
+  name: string;
+  bytesRead = 0;
+  bytesWritten = 0;
+  /** The socket. */
+  readonly fd: number;
+  readonly #io = nativeIo();
+
+  constructor(fd: number, name: string) {
+    this.fd = fd;
+    this.name = name;
+  }
+
+  #fail(result: number): never {
+    throw new PeerClosedError(`Peer dropped ${this.name}`, { code: errorName(result) });
+  }
+
+  read(into: Uint8Array): number {
+    const read = this.#io.net_recv(this.fd, into, into.length);
+    if (read < 0) this.#fail(read);
+    this.bytesRead += read;
+    return read;
+  }
+
+  readSome(): Uint8Array | undefined {
+    const byte = new Uint8Array(1);
+    return this.read(byte) > 0 ? byte : undefined;
+  }
+
+  write(bytes: Uint8Array, more?: Uint8Array): void {
+    const size = more?.length ?? 0;
+    const result = this.#io.net_send(this.fd, bytes, bytes.length, more ?? null, size);
+    if (result < 0) this.#fail(result);
+    this.bytesWritten += bytes.length + size;
+  }
+
+  end(): void {
+    this.#io.net_shutdown(this.fd, SHUTDOWN_SENDING);
+  }
+
+  destroy(): void {
+    this.#io.net_shutdown(this.fd, SHUTDOWN_BOTH);
+  }
+}
+
+/**
+ * A connection for the main thread, which may not block: reads look again and again.
+ * For the little that is not pages: a greeting, the main channel.
+ */
+export class PolledConnection implements Connection {
+  name: string;
+  bytesRead = 0;
+  bytesWritten = 0;
+  /** The socket. */
+  readonly fd: number;
+  readonly #io = nativeIo();
+  #error: Error | undefined;
+  #isDropped = false;
+  #isLent = false;
+  #isClosed = false;
+  #reads = 0;
+
+  constructor(fd: number, name: string) {
+    this.fd = fd;
+    this.name = name;
+  }
+
+  /** Lends the socket to another thread; {@linkcode giveBack} closes it. */
+  lend(): void {
+    this.#isLent = true;
+  }
+
+  /** The other thread is done with the socket. */
+  giveBack(): void {
+    this.#isLent = false;
+    if (this.#isDropped) this.#close();
+  }
+
+  async #receive(into: Uint8Array): Promise<number> {
+    this.#reads++;
+    try {
+      for (;;) {
+        if (this.#error !== undefined) throw this.#error;
+        if (this.#isDropped) return 0;
+        const read = this.#io.net_recv_some(this.fd, into, into.length);
+        if (read >= 0) {
+          this.bytesRead += read;
+          return read;
+        }
+        const code = errorName(read);
+        if (code !== "EAGAIN") throw new PeerClosedError(`Peer dropped ${this.name}`, { code });
+        await sleep(POLL_MS);
+      }
+    } finally {
+      this.#reads--;
+      if (this.#isDropped) this.#close();
+    }
+  }
+
+  async read(into: Uint8Array): Promise<number> {
+    let filled = 0;
+    while (filled < into.length) {
+      const read = await this.#receive(into.subarray(filled));
+      if (read === 0) break;
+      filled += read;
+    }
+    return filled;
+  }
+
+  async readSome(): Promise<Uint8Array | undefined> {
+    const bytes = new Uint8Array(PIECE);
+    const read = await this.#receive(bytes);
+    return read > 0 ? bytes.subarray(0, read) : undefined;
+  }
+
+  write(bytes: Uint8Array, more?: Uint8Array): void {
+    if (this.#error !== undefined) throw this.#error;
+    const size = more?.length ?? 0;
+    const result = this.#isClosed
+      ? -1
+      : this.#io.net_send(this.fd, bytes, bytes.length, more ?? null, size);
+    if (result < 0) {
+      throw new PeerClosedError(`Peer dropped ${this.name}`, { code: errorName(result) });
+    }
+    this.bytesWritten += bytes.length + size;
+  }
+
+  end(): void {
+    if (!this.#isClosed) this.#io.net_shutdown(this.fd, SHUTDOWN_SENDING);
+  }
+
+  destroy(error?: Error): void {
+    this.#error ??= error;
+    if (this.#isDropped) return;
+    this.#isDropped = true;
+    this.#io.net_shutdown(this.fd, SHUTDOWN_BOTH);
+    this.#close();
+  }
+
+  /** Once nobody uses the socket: its number may be another file's the moment after. */
+  #close(): void {
+    if (this.#isLent || this.#reads > 0 || this.#isClosed) return;
+    this.#isClosed = true;
+    this.#io.io_close(this.fd);
+  }
+}
+
+/**
+ * Opens a connection; blocks until it stands.
+ *
+ * @returns The socket.
+ * @throws {PeerClosedError} If nobody takes it within the timeout.
+ */
+export function connectNatively(address: Address, name: string, timeout: number): number {
+  const [host, port] = place(address);
+  const fd = nativeIo().net_connect(host, port, timeout);
+  if (fd >= 0) return fd;
+  const code = errorName(fd);
+  throw new PeerClosedError(`Cannot connect ${name} to ${formatAddress(address)}`, { code });
+}
+
+/**
+ * Listens on an address, with sockets that can be handed to workers.
+ *
+ * @param address Where; port 0 takes any.
+ * @param onConnection Gets each connection.
+ * @param onError Gets an error of the listener itself.
+ * @throws {PeerClosedError} If the address cannot be had.
+ */
+export function listenNatively(
+  address: Address,
+  onConnection: (connection: Connection) => void,
+  onError: (error: Error) => void,
+): Listener {
+  const io = nativeIo();
+  const fd = io.net_listen(...place(address));
+  const failed = (result: number): PeerClosedError =>
+    new PeerClosedError(`Cannot listen on ${formatAddress(address)}`, { code: errorName(result) });
+  if (fd < 0) throw failed(fd);
+  let accepted = 0;
+  const accept = (): void => {
+    for (;;) {
+      const connection = io.net_accept(fd);
+      if (connection >= 0) {
+        onConnection(new PolledConnection(connection, `connection ${accepted++}`));
+        continue;
+      }
+      if (errorName(connection) !== "EAGAIN") onError(failed(connection));
+      return;
+    }
+  };
+  const timer = setInterval(accept, ACCEPT_MS);
+  const actual = "path" in address ? address : { ...address, port: io.net_port(fd) };
+  return {
+    address: formatAddress(actual),
+    async drain() {
+      for (let before = -1; before !== accepted;) {
+        before = accepted;
+        await sleep(DRAIN_MS);
+      }
+    },
+    close() {
+      clearInterval(timer);
+      io.io_close(fd);
+    },
+  };
+}
