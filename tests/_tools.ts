@@ -40,7 +40,7 @@ export function runTool(
 }
 
 /** Installs Bun, its types and TypeScript from the lock file, where they are not there yet. */
-export function setUp(): void {
+function installPackages(): void {
   const installed = path.join(root, "node_modules", ".package-lock.json");
   const lock = path.join(root, "package-lock.json");
   const isFresh = fs.existsSync(installed) &&
@@ -49,4 +49,39 @@ export function setUp(): void {
   if (!runTool("npm", ["ci", "--no-audit", "--no-fund"])) {
     throw new Error("Set-up failed: npm ci did not install Bun and TypeScript");
   }
+}
+
+/** What the shim is built with, by the file that shows it is there. */
+const DEBIAN_PACKAGES: Record<string, string> = {
+  gcc: "/usr/bin/gcc",
+  "libc6-dev": "/usr/include/stdio.h",
+  make: "/usr/bin/make",
+  "libisal-dev": "/usr/include/isa-l/igzip_lib.h",
+  "libdeflate-dev": "/usr/include/libdeflate.h",
+  "libzstd-dev": "/usr/include/zstd.h",
+};
+
+/** Installs the shim's compiler and headers on Debian as root, and builds it. */
+function buildShim(): void {
+  const missing = Object.entries(DEBIAN_PACKAGES)
+    .filter(([, file]) => !fs.existsSync(file))
+    .map(([name]) => name);
+  const canInstall = fs.existsSync("/usr/bin/apt-get") && process.getuid?.() === 0;
+  if (missing.length > 0 && canInstall) {
+    const isUpdated = runTool("apt-get", ["update", "-qq"]);
+    const install = ["install", "-y", "-qq", "--no-install-recommends", ...missing];
+    if (!isUpdated || !runTool("apt-get", install, { DEBIAN_FRONTEND: "noninteractive" })) {
+      throw new Error(`Set-up failed: apt-get did not install ${missing.join(", ")}`);
+    }
+  } else if (missing.length > 0) {
+    console.error(`missing, and not Debian as root: ${missing.join(", ")}`);
+  }
+  const make = ["-C", path.join(root, "native-shim"), "--no-print-directory"];
+  if (!runTool("make", make)) throw new Error("Set-up failed: make did not build the shim");
+}
+
+/** Everything the tests need. */
+export function setUp(): void {
+  installPackages();
+  buildShim();
 }

@@ -7,8 +7,13 @@ import { assertEquals } from "@std/assert";
 import { mixedPages, temporaryDirectory } from "../migration/_migrate.ts";
 import { here, moveBetween, run, there } from "./_command.ts";
 
+/** Where each side's sockets and codecs come from. */
+type Side = "native" | "portable";
+
 interface Row {
   method: string;
+  sender: Side;
+  receiver: Side;
   channels: number;
   sync: string;
   pageSize: number;
@@ -17,23 +22,50 @@ interface Row {
 
 const METHODS = ["none", "zlib", "zstd", "qpl", "uadk", "qatzip"];
 const CHANNELS = [1, 2, 3, 5, 8, 16];
+const SYNCS = ["round", "section"];
 const ZERO_PAGES = ["multifd", "legacy", "none"];
 
-/** Every method in both sync modes, with everything else in turn. */
+const SIDES: [Side, Side][] = [
+  ["native", "native"],
+  ["native", "portable"],
+  ["portable", "native"],
+  ["portable", "portable"],
+];
+
+/** Every method between native and portable sides, with everything else in turn. */
 const ROWS: Row[] = METHODS.flatMap((method, i) =>
-  ["round", "section"].map((sync, j) => ({
+  SIDES.map(([sender, receiver], k) => ({ sender, receiver, sync: SYNCS[k % 2]!, j: k })).map((
+    { sender, receiver, sync, j },
+  ) => ({
     method,
-    channels: CHANNELS[(i + 3 * j) % 6]!,
+    sender,
+    receiver,
+    channels: CHANNELS[(i + 2 * j + (j >> 1)) % 6]!,
     sync,
     pageSize: (i + j) % 2 === 0 ? 4096 : 65536,
     zeroPages: ZERO_PAGES[(i + j) % 3]!,
   }))
 );
 
+const SIDE_OPTIONS: Record<Side, string[]> = {
+  native: ["--transport", "native"],
+  portable: ["--transport", "runtime", "--engine", "builtin"],
+};
+const ENCODERS: Record<string, string> = { zstd: "zstd" };
+const DECODERS: Record<string, string> = { zstd: "zstd", zlib: "isal" };
+
+/** The engine a side must report: the method's best one natively, else the runtime's own. */
+function engineOf(side: Side, method: string, isSender: boolean): string {
+  if (method === "none") return "none";
+  if (side === "portable") return "builtin";
+  return isSender ? ENCODERS[method] ?? "isal" : DECODERS[method] ?? "libdeflate";
+}
+
 const sha256 = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex");
 
 for (const row of ROWS) {
-  const name = `${row.method}, ${row.channels} channels, sync per ${row.sync}, ` +
+  const name =
+    `${row.method}, ${row.sender} to ${row.receiver}, ${row.channels} channels, sync per ${row.sync}, ` +
     `${row.pageSize} bytes a page, zero pages ${row.zeroPages}`;
   test(`multifd send (${there}) to multifd recv (${here}): ${name}`, async () => {
     const directory = temporaryDirectory();
@@ -53,22 +85,26 @@ for (const row of ROWS) {
         ...images,
         ...["--method", row.method, "--channels", String(row.channels), "--sync", row.sync],
         ...["--page-size", String(row.pageSize), "--zero-pages", row.zeroPages, "--json"],
+        ...SIDE_OPTIONS[row.sender],
       ],
       here,
-      ["--out", out, "--json"],
+      ["--out", out, "--json", ...SIDE_OPTIONS[row.receiver]],
     );
     assertEquals([sent.code, received.code], [0, 0], sent.stderr + received.stderr);
     const result = JSON.parse(received.stdout);
-    assertEquals(
-      [result.status, result.method, result.engine, result.transport, result.channels],
-      [
-        "completed",
-        row.method,
-        row.method === "none" ? "none" : "builtin",
-        "runtime",
-        row.channels,
-      ],
-    );
+    for (const [side, outcome] of [[row.sender, sent], [row.receiver, received]] as const) {
+      const { status, method, engine, transport, channels } = JSON.parse(outcome.stdout);
+      assertEquals(
+        [status, method, engine, transport, channels],
+        [
+          "completed",
+          row.method,
+          engineOf(side, row.method, outcome === sent),
+          side === "native" ? "native" : "runtime",
+          row.channels,
+        ],
+      );
+    }
     assertEquals(JSON.parse(sent.stdout).ram.transferred, result.ram.transferred);
     const hashes = Object.entries(blocks).map(([block, bytes]) => [block, sha256(bytes)]);
     assertEquals(

@@ -71,13 +71,26 @@ for (
   });
 }
 
-test("selectEngine() gives builtin for every compressing method and nothing for none", () => {
+test("selectEngine() gives builtin when asked for it by name, and no engine for none", () => {
+  for (const direction of ["encodes", "decodes"] as const) {
+    assertEquals(selectEngine(methodByName("none")!, direction, "builtin"), undefined);
+    for (const name of NAMES.slice(1)) {
+      assertEquals(selectEngine(methodByName(name)!, direction, "builtin")!.name, "builtin");
+    }
+  }
+});
+
+test("selectEngine() gives an engine that has the format when left the choice", () => {
   for (const direction of ["encodes", "decodes"] as const) {
     assertEquals(selectEngine(methodByName("none")!, direction), undefined);
     for (const name of NAMES.slice(1)) {
       const method = methodByName(name)!;
-      assertEquals(selectEngine(method, direction, "builtin")!.name, "builtin");
-      assert(selectEngine(method, direction)![direction].includes(method.format!));
+      for (
+        const engine of [selectEngine(method, direction), selectEngine(method, direction, "auto")]
+      ) {
+        assert(engine![direction].includes(method.format!), `${name}: ${engine!.name}`);
+        assert(engineNames().includes(engine!.name), engine!.name);
+      }
     }
   }
 });

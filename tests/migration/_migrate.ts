@@ -15,6 +15,9 @@ import {
 } from "../../mod.ts";
 import { Random } from "../_random.ts";
 
+/** Both transports: what holds for one must hold for the other. */
+export const TRANSPORTS = ["runtime", "native"] as const;
+
 /** A new temporary directory. */
 export function temporaryDirectory(): string {
   return fs.mkdtempSync(path.join(os.tmpdir(), "multifd-test-"));
@@ -30,6 +33,8 @@ export async function startReceiver(
     listen: "127.0.0.1:0",
     into: image,
     timeout: 5000,
+    transport: "runtime",
+    engine: "builtin",
     ...options,
     onEvent: (event) => {
       if (event.type === "listening") listening.resolve(event.address);
@@ -49,7 +54,14 @@ export async function migrate(
 ): Promise<{ sent: MigrationInfo; received: Received; image: MemoryImage }> {
   const receiver = await startReceiver(receiveOptions);
   const [sent, received] = await Promise.all([
-    send({ image, to: receiver.address, timeout: 5000, ...sendOptions }),
+    send({
+      image,
+      to: receiver.address,
+      timeout: 5000,
+      transport: "runtime",
+      engine: "builtin",
+      ...sendOptions,
+    }),
     receiver.received,
   ]);
   return { sent, received, image: receiver.image };
@@ -69,12 +81,19 @@ export function mixedPages(pages: number, pageSize: number, seed: number): Uint8
   return bytes;
 }
 
+/** The same in shared memory. */
+export function sharedPages(pages: number, pageSize: number, seed: number): Uint8Array {
+  const bytes = new Uint8Array(new SharedArrayBuffer(pages * pageSize));
+  bytes.set(mixedPages(pages, pageSize, seed));
+  return bytes;
+}
+
 /** A guest of several blocks. */
 export function guest(pageSize = 4096, seed = 1): MemoryImage {
   return new MemoryImage({
-    "pc.ram": mixedPages(700, pageSize, seed),
-    "/rom@etc/acpi/tables": mixedPages(32, pageSize, seed + 1),
-    "pc.bios": mixedPages(1, pageSize, seed + 2),
+    "pc.ram": sharedPages(700, pageSize, seed),
+    "/rom@etc/acpi/tables": sharedPages(32, pageSize, seed + 1),
+    "pc.bios": sharedPages(1, pageSize, seed + 2),
   }, { pageSize });
 }
 

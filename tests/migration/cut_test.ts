@@ -6,9 +6,9 @@ import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { MemoryImage, MultifdError, PeerClosedError, PeerFailedError, send } from "../../mod.ts";
 import { Random } from "../_random.ts";
-import { mixedPages, startReceiver, temporaryDirectory } from "./_migrate.ts";
+import { sharedPages, startReceiver, temporaryDirectory, TRANSPORTS } from "./_migrate.ts";
 
-const CASES = 24;
+const CASES = 36;
 
 /** Forwards to a port until one connection has carried so many bytes, then cuts that one. */
 async function cuttingProxy(port: number, ordinal: number, after: number): Promise<net.Server> {
@@ -49,26 +49,28 @@ async function errorOf(promise: Promise<unknown>): Promise<MultifdError | undefi
   }
 }
 
-const image = new MemoryImage({ "pc.ram": mixedPages(400, 4096, 1) });
+const image = new MemoryImage({ "pc.ram": sharedPages(4096, 4096, 1) });
 const random = new Random(20261120);
 
 for (let i = 0; i < CASES; i++) {
   const ordinal = i % 3;
+  const transport = TRANSPORTS[i >> 1 & 1]!;
   // what the main channel carries here is short, what a channel carries is about 400 KiB
   const after = random.below(ordinal === 0 ? 150 : 400_000);
   const name = ordinal === 0 ? "the main channel" : `channel ${ordinal - 1}`;
-  test(`send() and receive() end when ${name} is cut after ${after} bytes`, async () => {
+  test(`send() and receive() end on ${transport} sockets when ${name} is cut after ${after}`, async () => {
     const directory = temporaryDirectory();
     const receiver = await startReceiver({
       into: path.join(directory, "vm"),
       timeout: 3000,
+      transport,
       ...(i % 2 === 0 ? { channels: 2 } : {}),
     });
     const proxy = await cuttingProxy(receiver.port, ordinal, after);
     const { port } = proxy.address() as net.AddressInfo;
     const to = `127.0.0.1:${port}`;
     const [sent, received] = await Promise.all([
-      errorOf(send({ image, to, method: "none", timeout: 3000 })),
+      errorOf(send({ image, to, method: "none", timeout: 3000, transport })),
       errorOf(receiver.received),
     ]);
     proxy.close();

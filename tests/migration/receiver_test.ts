@@ -9,7 +9,7 @@ import {
   VerificationError,
 } from "../../mod.ts";
 import { FLAG_SYNC } from "../../src/protocol/ram_packet.ts";
-import { RawPeer, startReceiver } from "./_migrate.ts";
+import { RawPeer, startReceiver, TRANSPORTS } from "./_migrate.ts";
 import {
   join,
   makeScript,
@@ -167,184 +167,191 @@ const BROKEN: Broken[] = [
   ],
 ];
 
-for (const [what, change, ErrorClass, message] of BROKEN) {
-  test(`receive() refuses ${what}`, async () => {
-    const script = makeScript();
-    change(script);
-    const { received } = await receiveScript(script);
-    const error = await assertRejects(() => received, ErrorClass);
-    assertMatch(error.message, message);
-  });
+for (const transport of TRANSPORTS) {
+  for (const [what, change, ErrorClass, message] of BROKEN) {
+    // a worker that is blocked in a read is not asked any more once RAM is over
+    if (transport === "native" && what === "a packet after the last SYNC") continue;
+    test(`receive() on ${transport} sockets refuses ${what}`, async () => {
+      const script = makeScript();
+      change(script);
+      const { received } = await receiveScript(script, { transport, method: "none" });
+      const error = await assertRejects(() => received, ErrorClass);
+      assertMatch(error.message, message);
+    });
+  }
 }
 
-test("receive() refuses a corrupt payload with channel, packet and block", async () => {
-  const script = makeScript();
-  const payload = new Uint8Array(100).fill(0xff);
-  script.channels[1]!.data = new Uint8Array(0);
-  script.channels[0]!.data = packet({ ...zlibFlag, packetNum: 2, offsets: oneOffset }, payload);
-  const { received } = await receiveScript(script);
-  const error = await assertRejects(() => received, VerificationError, "Cannot decode zlib");
-  const { channel, packet: ordinal, block } = error.facts;
-  assertEquals({ channel, ordinal, block }, { channel: 0, ordinal: 1, block: "pc.ram" });
-});
+for (const transport of TRANSPORTS) {
+  test(`receive() on ${transport} sockets refuses a corrupt payload with channel, packet and block`, async () => {
+    const script = makeScript();
+    const payload = new Uint8Array(100).fill(0xff);
+    script.channels[1]!.data = new Uint8Array(0);
+    script.channels[0]!.data = packet({ ...zlibFlag, packetNum: 2, offsets: oneOffset }, payload);
+    const { received } = await receiveScript(script, { transport });
+    const error = await assertRejects(() => received, VerificationError, "Cannot decode zlib");
+    const { channel, packet: ordinal, block } = error.facts;
+    assertEquals({ channel, ordinal, block }, { channel: 0, ordinal: 1, block: "pc.ram" });
+  });
 
-test("receive() takes a migration that a source writes without waiting", async () => {
-  for (const mode of ["round", "section"] as const) {
-    const { received, answer, image } = await receiveScript(makeScript(mode));
-    const { sync } = await received;
-    assertEquals(sync, mode);
+  test(`receive() on ${transport} sockets takes a migration that a source writes without waiting`, async () => {
+    for (const mode of ["round", "section"] as const) {
+      const { received, answer, image } = await receiveScript(makeScript(mode), { transport });
+      const { sync } = await received;
+      assertEquals(sync, mode);
+      assert(image.memory.get("pc.ram")!.every((byte) => byte === 0x55));
+      assertEquals(await answer, Uint8Array.of(0, 2, 0, 4, 0, 0, 0, 9, 0, 1, 0, 4, 0, 0, 0, 0));
+    }
+  });
+
+  test(`receive() on ${transport} sockets answers SHUT 1 when it fails`, async () => {
+    const script = makeScript();
+    script.channels[1]!.data = pagesPacket(3, [4 * 4096]);
+    const { received, answer } = await receiveScript(script, { transport });
+    await assertRejects(() => received, ProtocolError);
+    assertEquals((await answer).slice(-8), Uint8Array.of(0, 1, 0, 4, 0, 0, 0, 1));
+  });
+
+  test(`receive() on ${transport} sockets says nothing to a source that opened no return path`, async () => {
+    const script = makeScript();
+    script.main.returnPath = new Uint8Array(0);
+    const receiver = await startReceiver({ transport, channels: 2 });
+    const [main] = await play(script, receiver.port);
+    await receiver.received;
+    assertEquals(await main!.read(1), new Uint8Array(0));
+  });
+
+  test(`receive() on ${transport} sockets zeroes a page that came with data and comes again as zero`, async () => {
+    const script = makeScript();
+    const zero = packet({
+      packetNum: 8,
+      zeroPages: 1,
+      normalPages: 0,
+      offsets: Float64Array.of(4096),
+    });
+    script.channels[0]!.partSync = join(script.channels[0]!.partSync, zero);
+    const { received, image } = await receiveScript(script, { transport });
+    assertEquals((await received).repeatedPages, 1);
+    const ram = image.memory.get("pc.ram")!;
+    assert(ram.subarray(4096, 8192).every((byte) => byte === 0));
+    assert(ram.subarray(0, 4096).every((byte) => byte === 0x55));
+  });
+
+  test(`receive() on ${transport} sockets takes the later round's copy of a page, whichever channel is faster`, async () => {
+    const script = makeScript();
+    // channel 1 rewrites a page of channel 0 in the next round, and is ready long before it
+    script.channels[1]!.partSync = join(script.channels[1]!.partSync, pagesPacket(8, [0], 0x66));
+    const receiver = await startReceiver({ transport, channels: 2 });
+    const main = await RawPeer.connect(receiver.port);
+    main.write(...Object.values(script.main));
+    const fast = await RawPeer.connect(receiver.port);
+    fast.write(...Object.values(script.channels[1]!));
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    const slow = await RawPeer.connect(receiver.port);
+    slow.write(...Object.values(script.channels[0]!));
+    await main.read(16);
+    main.socket.end();
+    await receiver.received;
+    assertEquals(receiver.image.memory.get("pc.ram")![0], 0x66);
+  });
+
+  test(`receive() on ${transport} sockets takes the dialect of QEMU 7.2`, async () => {
+    const script = makeScript("section");
+    const first = script.channels[0]!;
+    // pages in a SYNC packet, a stale size without pages, repeated numbers, an empty packet at the end
+    first.data = new Uint8Array(0);
+    first.partSync = packet(
+      { flags: FLAG_SYNC, packetNum: 4, offsets: Float64Array.of(0, 4096) },
+      new Uint8Array(2 * 4096).fill(0x55),
+    );
+    first.endSync = packet({ flags: FLAG_SYNC, packetNum: 4, nextPacketSize: 777 });
+    first.after = packet({ packetNum: 9 });
+    const { received, image } = await receiveScript(script, { transport });
+    assertEquals((await received).lenientPacketNumbers, true);
     assert(image.memory.get("pc.ram")!.every((byte) => byte === 0x55));
-    assertEquals(await answer, Uint8Array.of(0, 2, 0, 4, 0, 0, 0, 9, 0, 1, 0, 4, 0, 0, 0, 0));
-  }
-});
-
-test("receive() answers SHUT 1 when it fails", async () => {
-  const script = makeScript();
-  script.channels[1]!.data = pagesPacket(3, [4 * 4096]);
-  const { received, answer } = await receiveScript(script);
-  await assertRejects(() => received, ProtocolError);
-  assertEquals((await answer).slice(-8), Uint8Array.of(0, 1, 0, 4, 0, 0, 0, 1));
-});
-
-test("receive() says nothing to a source that opened no return path", async () => {
-  const script = makeScript();
-  script.main.returnPath = new Uint8Array(0);
-  const receiver = await startReceiver({ channels: 2 });
-  const [main] = await play(script, receiver.port);
-  await receiver.received;
-  assertEquals(await main!.read(1), new Uint8Array(0));
-});
-
-test("receive() zeroes a page that came with data and comes again as zero", async () => {
-  const script = makeScript();
-  const zero = packet({
-    packetNum: 8,
-    zeroPages: 1,
-    normalPages: 0,
-    offsets: Float64Array.of(4096),
   });
-  script.channels[0]!.partSync = join(script.channels[0]!.partSync, zero);
-  const { received, image } = await receiveScript(script);
-  assertEquals((await received).repeatedPages, 1);
-  const ram = image.memory.get("pc.ram")!;
-  assert(ram.subarray(4096, 8192).every((byte) => byte === 0));
-  assert(ram.subarray(0, 4096).every((byte) => byte === 0x55));
-});
 
-test("receive() takes the later round's copy of a page, whichever channel is faster", async () => {
-  const script = makeScript();
-  // channel 1 rewrites a page of channel 0 in the next round, and is ready long before it
-  script.channels[1]!.partSync = join(script.channels[1]!.partSync, pagesPacket(8, [0], 0x66));
-  const receiver = await startReceiver({ channels: 2 });
-  const main = await RawPeer.connect(receiver.port);
-  main.write(...Object.values(script.main));
-  const fast = await RawPeer.connect(receiver.port);
-  fast.write(...Object.values(script.channels[1]!));
-  await new Promise((resolve) => setTimeout(resolve, 100));
-  const slow = await RawPeer.connect(receiver.port);
-  slow.write(...Object.values(script.channels[0]!));
-  await main.read(16);
-  main.socket.end();
-  await receiver.received;
-  assertEquals(receiver.image.memory.get("pc.ram")![0], 0x66);
-});
-
-test("receive() takes the dialect of QEMU 7.2", async () => {
-  const script = makeScript("section");
-  const first = script.channels[0]!;
-  // pages in a SYNC packet, a stale size without pages, repeated numbers, an empty packet at the end
-  first.data = new Uint8Array(0);
-  first.partSync = packet(
-    { flags: FLAG_SYNC, packetNum: 4, offsets: Float64Array.of(0, 4096) },
-    new Uint8Array(2 * 4096).fill(0x55),
-  );
-  first.endSync = packet({ flags: FLAG_SYNC, packetNum: 4, nextPacketSize: 777 });
-  first.after = packet({ packetNum: 9 });
-  const { received, image } = await receiveScript(script);
-  assertEquals((await received).lenientPacketNumbers, true);
-  assert(image.memory.get("pc.ram")!.every((byte) => byte === 0x55));
-});
-
-test("receive() takes missing pages as zero when told, and counts them", async () => {
-  const script = makeScript();
-  script.channels[1]!.data = pagesPacket(3, [2 * 4096]);
-  const { received, image } = await receiveScript(script, { missing: "zero" });
-  assertEquals((await received).blocks[0]!.missing, 1);
-  assert(image.memory.get("pc.ram")!.subarray(3 * 4096).every((byte) => byte === 0));
-});
-
-test("receive() finds the number of channels at the first sync", async () => {
-  const { received } = await receiveScript(makeScript(), { channels: undefined });
-  assertEquals((await received).channels, 2);
-});
-
-test("receive() names --channels when a channel arrives later", async () => {
-  const script = makeScript();
-  const last = script.channels.pop()!;
-  script.main.part = script.main.end = script.main.tail = new Uint8Array(0);
-  const receiver = await startReceiver();
-  await play(script, receiver.port);
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  (await RawPeer.connect(receiver.port)).write(...Object.values(last));
-  const error = await assertRejects(() => receiver.received, ProtocolError, "--channels");
-  assertEquals(error.facts.channel, 1);
-});
-
-test("receive() refuses ids with a gap when it was not told the number", async () => {
-  const script = makeScript();
-  script.channels[0]!.greeting[24] = 5;
-  const { received } = await receiveScript(script, { channels: undefined });
-  await assertRejects(() => received, ProtocolError, "ids without gaps from 0, received 1, 5");
-});
-
-test("receive() refuses a source without multifd", async () => {
-  const script = makeScript();
-  script.channels = [];
-  const { received } = await receiveScript(script, { channels: undefined });
-  await assertRejects(() => received, ProtocolError, "no multifd channels");
-});
-
-test("receive() refuses a method it was not told", async () => {
-  const { received } = await receiveScript(makeScript(), { method: "zstd" });
-  await assertRejects(() => received, ProtocolError, "expected zstd, received none");
-});
-
-test("receive() refuses more RAM than it was told to take", async () => {
-  const { received } = await receiveScript(makeScript(), { maxRam: 3 * 4096 });
-  await assertRejects(() => received, ProtocolError, "--max-ram");
-});
-
-test("receive() gives up when a channel never comes, and says which", async () => {
-  const script = makeScript();
-  script.channels.pop();
-  const { received } = await receiveScript(script, { channels: 2, timeout: 600 });
-  await assertRejects(() => received, TimedOutError, "1 of 2 channels are connected");
-});
-
-test("receive() gives up when a connection says nothing", async () => {
-  const receiver = await startReceiver({ timeout: 600 });
-  await RawPeer.connect(receiver.port);
-  await assertRejects(() => receiver.received, TimedOutError, "the main channel");
-});
-
-test("receive() gives up when the main channel stalls, and says where", async () => {
-  const script = makeScript();
-  script.main.end = script.main.tail = new Uint8Array(0);
-  const receiver = await startReceiver({ channels: 2, timeout: 600 });
-  await play(script, receiver.port);
-  await assertRejects(() => receiver.received, TimedOutError, "a section of the RAM on the main");
-});
-
-test("receive() ignores a connection that closes before it says anything", async () => {
-  const warnings: string[] = [];
-  const receiver = await startReceiver({
-    channels: 2,
-    onEvent: (event) => event.type === "warning" && warnings.push(event.message),
+  test(`receive() on ${transport} sockets takes missing pages as zero when told, and counts them`, async () => {
+    const script = makeScript();
+    script.channels[1]!.data = pagesPacket(3, [2 * 4096]);
+    const { received, image } = await receiveScript(script, { transport, missing: "zero" });
+    assertEquals((await received).blocks[0]!.missing, 1);
+    assert(image.memory.get("pc.ram")!.subarray(3 * 4096).every((byte) => byte === 0));
   });
-  (await RawPeer.connect(receiver.port)).socket.destroy();
-  const [main] = await play(makeScript(), receiver.port);
-  await main!.read(16);
-  main!.socket.end();
-  await receiver.received;
-  assertEquals(warnings.length, 1);
-});
+
+  test(`receive() on ${transport} sockets finds the number of channels at the first sync`, async () => {
+    const { received } = await receiveScript(makeScript(), { transport, channels: undefined });
+    assertEquals((await received).channels, 2);
+  });
+
+  test(`receive() on ${transport} sockets names --channels when a channel arrives later`, async () => {
+    const script = makeScript();
+    const last = script.channels.pop()!;
+    script.main.part = script.main.end = script.main.tail = new Uint8Array(0);
+    const receiver = await startReceiver({ transport });
+    await play(script, receiver.port);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    (await RawPeer.connect(receiver.port)).write(...Object.values(last));
+    const error = await assertRejects(() => receiver.received, ProtocolError, "--channels");
+    assertEquals(error.facts.channel, 1);
+  });
+
+  test(`receive() on ${transport} sockets refuses ids with a gap when it was not told the number`, async () => {
+    const script = makeScript();
+    script.channels[0]!.greeting[24] = 5;
+    const { received } = await receiveScript(script, { transport, channels: undefined });
+    await assertRejects(() => received, ProtocolError, "ids without gaps from 0, received 1, 5");
+  });
+
+  test(`receive() on ${transport} sockets refuses a source without multifd`, async () => {
+    const script = makeScript();
+    script.channels = [];
+    const { received } = await receiveScript(script, { transport, channels: undefined });
+    await assertRejects(() => received, ProtocolError, "no multifd channels");
+  });
+
+  test(`receive() on ${transport} sockets refuses a method it was not told`, async () => {
+    const { received } = await receiveScript(makeScript(), { transport, method: "zstd" });
+    await assertRejects(() => received, ProtocolError, "expected zstd, received none");
+  });
+
+  test(`receive() on ${transport} sockets refuses more RAM than it was told to take`, async () => {
+    const { received } = await receiveScript(makeScript(), { transport, maxRam: 3 * 4096 });
+    await assertRejects(() => received, ProtocolError, "--max-ram");
+  });
+
+  test(`receive() on ${transport} sockets gives up when a channel never comes, and says which`, async () => {
+    const script = makeScript();
+    script.channels.pop();
+    const { received } = await receiveScript(script, { transport, channels: 2, timeout: 600 });
+    await assertRejects(() => received, TimedOutError, "1 of 2 channels are connected");
+  });
+
+  test(`receive() on ${transport} sockets gives up when a connection says nothing`, async () => {
+    const receiver = await startReceiver({ transport, timeout: 600 });
+    await RawPeer.connect(receiver.port);
+    await assertRejects(() => receiver.received, TimedOutError, "the main channel");
+  });
+
+  test(`receive() on ${transport} sockets gives up when the main channel stalls, and says where`, async () => {
+    const script = makeScript();
+    script.main.end = script.main.tail = new Uint8Array(0);
+    const receiver = await startReceiver({ transport, channels: 2, timeout: 600 });
+    await play(script, receiver.port);
+    await assertRejects(() => receiver.received, TimedOutError, "a section of the RAM on the main");
+  });
+
+  test(`receive() on ${transport} sockets ignores a connection that closes before it says anything`, async () => {
+    const warnings: string[] = [];
+    const receiver = await startReceiver({
+      transport,
+      channels: 2,
+      onEvent: (event) => event.type === "warning" && warnings.push(event.message),
+    });
+    (await RawPeer.connect(receiver.port)).socket.destroy();
+    const [main] = await play(makeScript(), receiver.port);
+    await main!.read(16);
+    main!.socket.end();
+    await receiver.received;
+    assertEquals(warnings.length, 1);
+  });
+}

@@ -34,6 +34,34 @@ for (const method of ["none", "zlib", "zstd", "qpl", "uadk", "qatzip"]) {
   }
 }
 
+for (const method of ["none", "zlib", "zstd", "qpl", "uadk", "qatzip"]) {
+  for (const channels of [1, 2, 16]) {
+    test(`send() to receive() on native sockets, ${method} over ${channels} channels`, async () => {
+      const source = guest();
+      const native = { transport: "native", engine: "auto" } as const;
+      const { sent, received, image } = await migrate(
+        source,
+        { ...native, method, channels },
+        native,
+      );
+      assertSameRam(image, source);
+      assertEquals([sent.transport, received.transport], ["native", "native"]);
+      assertEquals([sent.channels, received.channels], [channels, channels]);
+      assertEquals(received.ram.normal + received.ram.duplicate, 733);
+      assertEquals(received.ram.transferred, sent.ram.transferred);
+    });
+  }
+}
+
+for (const zeroPages of ["multifd", "legacy", "none"] as const) {
+  test(`send() on native sockets marks syncs per section, zero pages ${zeroPages}`, async () => {
+    const source = guest();
+    const native = { transport: "native", engine: "auto" } as const;
+    const { image } = await migrate(source, { ...native, zeroPages, sync: "section" }, native);
+    assertSameRam(image, source);
+  });
+}
+
 for (const sync of ["round", "section"] as const) {
   for (const zeroPages of ["multifd", "legacy", "none"] as const) {
     test(`send() marks syncs per ${sync} with zero pages ${zeroPages}`, async () => {

@@ -16,9 +16,9 @@ import {
 } from "../../mod.ts";
 import { methodByName } from "../../src/methods/registry.ts";
 import { encodeReturnPathMessage } from "../../src/protocol/return_path.ts";
-import { mixedPages, startReceiver } from "./_migrate.ts";
+import { mixedPages, sharedPages, startReceiver, TRANSPORTS } from "./_migrate.ts";
 
-const image = new MemoryImage({ "pc.ram": mixedPages(300, 4096, 1) });
+const image = new MemoryImage({ "pc.ram": sharedPages(300, 4096, 1) });
 
 /** A destination that does with its connections what the test says; returns its address. */
 async function destination(
@@ -55,91 +55,105 @@ async function sendTo(
 
 const shut = (status: number): Uint8Array => encodeReturnPathMessage({ type: "shut", status });
 
-test("send() opens the main channel first and writes at once on each connection", async () => {
-  const first: number[] = [];
-  let main: net.Socket | undefined;
-  await assertRejects(
-    () =>
-      sendTo((socket, ordinal) => {
-        socket.once("data", (chunk: Uint8Array) => {
-          first[ordinal] = chunk[0]!;
-          // all three have spoken, though nobody has answered anything
-          if (Object.keys(first).length === 3) main!.write(shut(1));
-        });
-        if (ordinal === 0) main = socket;
-      }),
-    PeerFailedError,
-  );
-  assertEquals(first, [0x51, 0x11, 0x11]);
-});
+for (const transport of TRANSPORTS) {
+  test(`send() on ${transport} sockets opens the main channel first and writes at once on each connection`, async () => {
+    const first: number[] = [];
+    let main: net.Socket | undefined;
+    await assertRejects(
+      () =>
+        sendTo((socket, ordinal) => {
+          socket.once("data", (chunk: Uint8Array) => {
+            first[ordinal] = chunk[0]!;
+            // all three have spoken, though nobody has answered anything
+            if (Object.keys(first).length === 3) main!.write(shut(1));
+          });
+          if (ordinal === 0) main = socket;
+        }, { transport }),
+      PeerFailedError,
+    );
+    assertEquals(first, [0x51, 0x11, 0x11]);
+  });
 
-test("send() reports a destination's SHUT 1 rather than the connections it dropped", async () => {
-  const error = await assertRejects(
-    () =>
-      sendTo((socket, ordinal) => {
-        if (ordinal === 0) setTimeout(() => socket.write(shut(1)), 30);
-        else setTimeout(() => socket.destroy(), 20);
-      }),
-    PeerFailedError,
-    "expected SHUT 0, received SHUT 1",
-  );
-  assertEquals(error.facts.channel, "main");
-});
+  test(`send() on ${transport} sockets reports a destination's SHUT 1 rather than the connections it dropped`, async () => {
+    const error = await assertRejects(
+      () =>
+        sendTo((socket, ordinal) => {
+          if (ordinal === 0) setTimeout(() => socket.write(shut(1)), 30);
+          else setTimeout(() => socket.destroy(), 20);
+        }, { transport }),
+      PeerFailedError,
+      "expected SHUT 0, received SHUT 1",
+    );
+    assertEquals(error.facts.channel, "main");
+  });
 
-test("send() refuses SHUT 0 that comes before everything was sent", async () => {
-  await assertRejects(
-    () => sendTo((socket, ordinal) => void (ordinal === 0 && socket.write(shut(0)))),
-    ProtocolError,
-    "before everything was sent",
-  );
-});
+  test(`send() on ${transport} sockets refuses SHUT 0 that comes before everything was sent`, async () => {
+    await assertRejects(
+      () =>
+        sendTo((socket, ordinal) => void (ordinal === 0 && socket.write(shut(0))), { transport }),
+      ProtocolError,
+      "before everything was sent",
+    );
+  });
 
-test("send() fails when the destination closes the main channel without SHUT", async () => {
-  await assertRejects(
-    () =>
-      sendTo((socket, ordinal) => {
-        socket.resume();
-        if (ordinal === 0) setTimeout(() => socket.destroy(), 100);
-      }),
-    PeerClosedError,
-    "without SHUT",
-  );
-});
+  test(`send() on ${transport} sockets fails when the destination closes the main channel without SHUT`, async () => {
+    await assertRejects(
+      () =>
+        sendTo((socket, ordinal) => {
+          socket.resume();
+          if (ordinal === 0) setTimeout(() => socket.destroy(), 100);
+        }, { transport }),
+      PeerClosedError,
+      "without SHUT",
+    );
+  });
 
-test("send() gives up when the destination never answers", async () => {
-  await assertRejects(() => sendTo((socket) => socket.resume()), TimedOutError, "every page");
-});
+  test(`send() on ${transport} sockets gives up when the destination never answers`, async () => {
+    await assertRejects(
+      () => sendTo((socket) => socket.resume(), { transport }),
+      TimedOutError,
+      "every page",
+    );
+  });
 
-test("send() gives up when the destination takes nothing", async () => {
-  const large = new MemoryImage({ "pc.ram": mixedPages(8192, 4096, 2) });
-  await assertRejects(
-    () => sendTo((socket) => socket.pause(), { image: large }),
-    TimedOutError,
-    "to take pages",
-  );
-});
+  test(`send() on ${transport} sockets gives up when the destination takes nothing`, async () => {
+    const large = new MemoryImage({ "pc.ram": sharedPages(8192, 4096, 2) });
+    await assertRejects(
+      () => sendTo((socket) => socket.pause(), { image: large, transport }),
+      TimedOutError,
+      "to take pages",
+    );
+  });
 
-test("send() names the channel that cannot be connected", async () => {
-  const { to, close } = await destination((_, ordinal) => ordinal === 0 && close());
-  await assertRejects(() => send({ image, to, method: "none" }), PeerClosedError, "channel");
-});
+  test(`send() on ${transport} sockets names the channel that cannot be connected`, async () => {
+    const { to, close } = await destination((_, ordinal) => ordinal === 0 && close());
+    await assertRejects(
+      () => send({ image, to, method: "none", transport }),
+      PeerClosedError,
+      "channel",
+    );
+  });
 
-test("send() says where nobody listens", async () => {
-  const { to, close } = await destination(() => {});
-  close();
-  await assertRejects(() => send({ image, to }), PeerClosedError, `main channel to ${to}`);
-});
+  test(`send() on ${transport} sockets says where nobody listens`, async () => {
+    const { to, close } = await destination(() => {});
+    close();
+    await assertRejects(
+      () => send({ image, to, transport }),
+      PeerClosedError,
+      `main channel to ${to}`,
+    );
+  });
 
-test("send() ends with the caller's signal", async () => {
-  const controller = new AbortController();
-  setTimeout(() => controller.abort(new Error("enough")), 50);
-  await assertRejects(
-    () => sendTo((socket) => socket.resume(), { signal: controller.signal }),
-    CancelledError,
-    "enough",
-  );
-});
-
+  test(`send() on ${transport} sockets ends with the caller's signal`, async () => {
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(new Error("enough")), 50);
+    await assertRejects(
+      () => sendTo((socket) => socket.resume(), { signal: controller.signal, transport }),
+      CancelledError,
+      "enough",
+    );
+  });
+}
 test("receive() ends with the caller's signal, and its source hears of it", async () => {
   const controller = new AbortController();
   const large = new MemoryImage({ "pc.ram": mixedPages(8192, 4096, 2) });
@@ -236,6 +250,6 @@ test("send() names the engines when it has not the one that was asked for", asyn
   await assertRejects(
     () => send({ image, to: "127.0.0.1:1", method: "qpl", engine: "iaa" }),
     EngineUnavailableError,
-    "there are: auto, builtin",
+    "there are: auto, isal, libdeflate, zstd, builtin",
   );
 });

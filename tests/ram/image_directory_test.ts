@@ -34,7 +34,7 @@ test("ImageDirectory has its name only when it is finished", () =>
   within(async (parent) => {
     const directory = new ImageDirectory(path.join(parent, "vm"), true);
     directory.create(BLOCKS, 4096);
-    directory.write(0, 4096, new Uint8Array(4096).fill(7));
+    directory.write(0, Float64Array.of(4096), new Uint8Array(4096).fill(7));
     assertEquals(fs.readdirSync(parent), [`vm.partial-${process.pid}`]);
     const blocks = await directory.finish(VM, FINISHED);
     assertEquals(fs.readdirSync(parent), ["vm"]);

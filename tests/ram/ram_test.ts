@@ -8,6 +8,7 @@ import { GuestRam } from "../../src/ram/guest_ram.ts";
 import { ImageFiles } from "../../src/ram/image_files.ts";
 import { formatUuid, makeManifest, parseManifest, parseUuid } from "../../src/ram/manifest.ts";
 import { MemoryImage } from "../../src/ram/memory_image.ts";
+import { runsOf } from "../../src/ram/target.ts";
 import { PageSet } from "../../src/ram/page_set.ts";
 import { isZeroPage } from "../../src/ram/zero_page.ts";
 import { temporaryDirectory } from "../migration/_migrate.ts";
@@ -46,23 +47,44 @@ test("isZeroPage() sees a single bit anywhere", () => {
   }
 });
 
-test("GuestRam writes neighbouring pages together and marks every page", () => {
-  const writes: [number, number][] = [];
+test("GuestRam marks every page and writes zeros only over pages that came before", () => {
+  const writes: number[][] = [];
   const target = new MemoryImage();
-  const write = target.write.bind(target);
-  target.write = (block, offset, bytes) => {
-    writes.push([offset, bytes.length]);
-    write(block, offset, bytes);
-  };
-  const ram = new GuestRam([{ name: "a", usedLength: 8 * 4096 }], 4096, target);
+  const blocks = [{ name: "a", usedLength: 8 * 4096 }];
+  target.create(blocks, 4096);
+  const ram = new GuestRam(blocks, 4096, {
+    write(block, offsets, pages) {
+      writes.push([...offsets]);
+      target.write(block, offsets, pages);
+    },
+  });
   const offsets = Float64Array.of(0, 4096, 8192, 20480, 16384);
   ram.writePages("a", offsets, new Uint8Array(5 * 4096).fill(1));
-  assertEquals(writes, [[0, 3 * 4096], [20480, 4096], [16384, 4096]]);
   assertEquals(ram.missing(), new Map([["a", 3]]));
   ram.zeroPages("a", [12288, 24576, 28672, 0]);
-  assertEquals(writes.slice(3), [[0, 4096]]);
+  assertEquals(writes, [[...offsets], [0]]);
   assertEquals([ram.missing().size, ram.repeated], [0, 1]);
   assertEquals(target.memory.get("a")![0], 0);
+});
+
+test("GuestRam of two threads is one", () => {
+  const blocks = [{ name: "a", usedLength: 64 * 4096 }];
+  const writer = { write() {} };
+  const first = new GuestRam(blocks, 4096, writer);
+  const second = new GuestRam(blocks, 4096, writer, first.received);
+  first.zeroPages("a", [0, 31 * 4096, 32 * 4096]);
+  second.zeroPages("a", [33 * 4096, 0]);
+  assertEquals([first.missing().get("a"), second.repeated], [60, 1]);
+});
+
+test("runsOf() joins neighbours and nothing else", () => {
+  const offsets = Float64Array.of(0, 4096, 8192, 20480, 16384);
+  const runs = [...runsOf(offsets, new Uint8Array(5 * 4096))];
+  assertEquals(runs.map(({ offset, bytes }) => [offset, bytes.length / 4096]), [
+    [0, 3],
+    [20480, 1],
+    [16384, 1],
+  ]);
 });
 
 function within(run: (directory: string) => void): void {

@@ -1,0 +1,120 @@
+/* What codec_check.c checks with: random numbers, and buffers exactly as long as they say. */
+#ifndef MULTIFD_CHECK_H
+#define MULTIFD_CHECK_H
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static unsigned long checks;
+static const char *doing = "start";
+
+static void check(bool is_true, const char *format, ...)
+{
+	va_list args;
+
+	checks++;
+	if (is_true)
+		return;
+	va_start(args, format);
+	fprintf(stderr, "failed: %s: ", doing);
+	vfprintf(stderr, format, args);
+	fputc('\n', stderr);
+	va_end(args);
+	exit(1);
+}
+
+/* Random numbers, the same each time (splitmix64). */
+static uint64_t state = 1;
+
+static uint32_t below(uint32_t limit)
+{
+	uint64_t mixed = state += 0x9e3779b97f4a7c15u;
+
+	mixed = (mixed ^ mixed >> 30) * 0xbf58476d1ce4e5b9u;
+	mixed = (mixed ^ mixed >> 27) * 0x94d049bb133111ebu;
+	return (uint32_t)((mixed ^ mixed >> 31) % limit);
+}
+
+/*
+ * Half of them are from malloc(), which AddressSanitizer watches, half end in front of a
+ * page that nobody may touch, which also stops a library that was built without it.
+ */
+struct buffer {
+	uint8_t *bytes;
+	uint32_t size;
+	void *map; /* NULL where it came from malloc() */
+	size_t map_size;
+};
+
+static struct buffer take(uint32_t size)
+{
+	static unsigned turn;
+	struct buffer buffer = { NULL, size, NULL, 0 };
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	size_t body = (size + page) / page * page;
+
+	if (turn++ % 2 == 0) {
+		buffer.bytes = malloc(size);
+		check(buffer.bytes != NULL, "no memory");
+		return buffer;
+	}
+	buffer.map_size = body + page;
+	buffer.map = mmap(NULL, buffer.map_size, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	check(buffer.map != MAP_FAILED, "no memory: %d", errno);
+	check(mprotect((uint8_t *)buffer.map + body, page, PROT_NONE) == 0, "no guard: %d", errno);
+	buffer.bytes = (uint8_t *)buffer.map + body - size;
+	return buffer;
+}
+
+static struct buffer copy_of(const uint8_t *bytes, uint32_t size)
+{
+	struct buffer buffer = take(size);
+
+	if (size > 0)
+		memcpy(buffer.bytes, bytes, size);
+	return buffer;
+}
+
+static void give(struct buffer buffer)
+{
+	if (buffer.map == NULL)
+		free(buffer.bytes);
+	else
+		munmap(buffer.map, buffer.map_size);
+}
+
+/* A page of one of six kinds: zeros, sparse, words, noise, a far repeat, one byte. */
+static void fill_page(uint8_t *page, uint32_t size, uint32_t kind)
+{
+	static const char words[] = "page block guest dirty round channel packet sync zero ";
+
+	memset(page, kind == 5 ? 0xff : 0, size);
+	for (uint32_t i = 0; kind == 1 && i < size / 64; i++)
+		page[below(size)] = (uint8_t)below(256);
+	for (uint32_t i = 0; kind == 2 && i < size; i++)
+		page[i] = (uint8_t)words[(i + i / 97 * 13) % (sizeof(words) - 1)];
+	for (uint32_t i = 0; kind == 3 && i < size; i++)
+		page[i] = (uint8_t)below(256);
+	for (uint32_t i = 0; kind == 4 && i < size; i++)
+		page[i] = i < size / 4 ? (uint8_t)below(256) : page[i - size / 4];
+}
+
+static struct buffer pages_of(uint32_t count, uint32_t page_size)
+{
+	struct buffer pages = take(count * page_size);
+	uint32_t kind = below(6);
+
+	for (uint32_t i = 0; i < count; i++)
+		fill_page(pages.bytes + (size_t)i * page_size, page_size, (kind + i) % 6);
+	return pages;
+}
+
+#endif
