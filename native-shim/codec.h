@@ -4,7 +4,7 @@
  * Each library becomes a shared object of its own with exactly these symbols. The
  * caller owns every buffer; nothing is kept of one after a call returns. A codec is
  * used by one thread at a time; different codecs share nothing. No function prints,
- * aborts or allocates, but for codec_open(), and sizes are 32 bits because a packet
+ * aborts or allocates, but for codec_open() (and libzstd, its window), and sizes are 32 bits because a packet
  * is.
  */
 #ifndef MULTIFD_CODEC_H

@@ -69,6 +69,8 @@ struct codec *codec_open(uint32_t format, uint32_t direction, uint32_t page_size
 	isal_deflate_init(&codec->stream);
 	if (is_pages)
 		level = (flags & CODEC_DENSE) != 0 ? 1 : 0;
+	else if (level < 1)
+		level = 1; /* level 0 has fixed codes, which blow noise up by a quarter */
 	if (level > MAX_LEVEL)
 		level = MAX_LEVEL;
 	codec->stream.level = level < 0 ? 0 : (uint32_t)level;

@@ -52,5 +52,6 @@ function bestEngine(format: CodecFormat, direction: EngineDirection): Engine {
       if (!(error instanceof EngineUnavailableError)) throw error;
     }
   }
-  return builtin;
+  if (builtin[direction].includes(format)) return builtin;
+  throw new EngineUnavailableError(`No engine here knows the format ${format}`);
 }
