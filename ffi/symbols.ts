@@ -90,6 +90,18 @@ export const IO_SYMBOLS = {
     ],
     result: "i32",
   },
+  net_send_pages: {
+    parameters: [
+      /* fd */ "i32",
+      /* header */ "buffer",
+      /* header_size */ "u32",
+      /* pages */ "buffer",
+      /* ordinals */ "buffer",
+      /* count */ "u32",
+      /* page_size */ "u32",
+    ],
+    result: "i32",
+  },
   net_shutdown: { parameters: [/* fd */ "i32", /* how */ "i32"], result: "i32" },
   file_open: { parameters: [/* path */ "buffer", /* for_writing */ "u32"], result: "i32" },
   file_read: {
@@ -103,6 +115,16 @@ export const IO_SYMBOLS = {
       /* offsets */ "buffer",
       /* count */ "u32",
       /* page_size */ "u32",
+    ],
+    result: "i32",
+  },
+  pages_sort: {
+    parameters: [
+      /* pages */ "buffer",
+      /* count */ "u32",
+      /* page_size */ "u32",
+      /* normal */ "buffer",
+      /* zeros */ "buffer",
     ],
     result: "i32",
   },

@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -16,6 +17,8 @@
 
 #define BACKLOG 512
 /* recv and send take a size_t, results are 32 bits: no packet is near this */
+/* 512 KiB of the smallest pages */
+#define MAX_PAGES 128u
 #define MAX_SIZE (64u * 1024u * 1024u)
 
 uint32_t io_abi(void)
@@ -222,6 +225,31 @@ int32_t net_recv_some(int32_t fd, uint8_t *into, uint32_t size)
 	return got < 0 ? -errno : (int32_t)got;
 }
 
+/* Sends all parts; they are used up. */
+static int32_t send_parts(int32_t fd, struct iovec *parts, size_t count)
+{
+	struct msghdr message = { .msg_iov = parts, .msg_iovlen = count };
+
+	while (message.msg_iovlen > 0) {
+		ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+
+		if (sent < 0 && errno == EINTR)
+			continue;
+		if (sent < 0)
+			return -errno;
+		while (message.msg_iovlen > 0 && (size_t)sent >= message.msg_iov->iov_len) {
+			sent -= (ssize_t)message.msg_iov->iov_len;
+			message.msg_iov++;
+			message.msg_iovlen--;
+		}
+		if (message.msg_iovlen > 0) {
+			message.msg_iov->iov_base = (uint8_t *)message.msg_iov->iov_base + sent;
+			message.msg_iov->iov_len -= (size_t)sent;
+		}
+	}
+	return 0;
+}
+
 int32_t net_send(int32_t fd, const uint8_t *first, uint32_t first_size, const uint8_t *second,
 		 uint32_t second_size)
 {
@@ -229,28 +257,33 @@ int32_t net_send(int32_t fd, const uint8_t *first, uint32_t first_size, const ui
 		{ (void *)(uintptr_t)first, first_size },
 		{ (void *)(uintptr_t)second, second_size },
 	};
-	struct msghdr message = { .msg_iov = parts, .msg_iovlen = 2 };
-	size_t left = (size_t)first_size + second_size;
 
 	if (first_size > MAX_SIZE || second_size > MAX_SIZE)
 		return -EINVAL;
-	while (left > 0) {
-		ssize_t sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+	return send_parts(fd, parts, 2);
+}
 
-		if (sent < 0 && errno == EINTR)
+int32_t net_send_pages(int32_t fd, const uint8_t *header, uint32_t header_size, const uint8_t *pages,
+		       const uint32_t *ordinals, uint32_t count, uint32_t page_size)
+{
+	struct iovec parts[1 + MAX_PAGES];
+	size_t used = 1;
+
+	if (count > MAX_PAGES || header_size > MAX_SIZE || page_size > MAX_SIZE / MAX_PAGES)
+		return -EINVAL;
+	parts[0] = (struct iovec){ (void *)(uintptr_t)header, header_size };
+	for (uint32_t i = 0; i < count; i++) {
+		if (ordinals[i] >= MAX_PAGES)
+			return -EINVAL;
+		if (i > 0 && ordinals[i] == ordinals[i - 1] + 1) {
+			parts[used - 1].iov_len += page_size;
 			continue;
-		if (sent < 0)
-			return -errno;
-		left -= (size_t)sent;
-		for (int i = 0; i < 2; i++) {
-			size_t part = (size_t)sent < parts[i].iov_len ? (size_t)sent : parts[i].iov_len;
-
-			parts[i].iov_base = (uint8_t *)parts[i].iov_base + part;
-			parts[i].iov_len -= part;
-			sent -= (ssize_t)part;
 		}
+		parts[used].iov_base = (uint8_t *)(uintptr_t)pages + (size_t)ordinals[i] * page_size;
+		parts[used].iov_len = page_size;
+		used++;
 	}
-	return 0;
+	return send_parts(fd, parts, used);
 }
 
 int32_t net_shutdown(int32_t fd, int32_t how)
@@ -317,6 +350,28 @@ int32_t file_write_pages(int32_t fd, const uint8_t *pages, const double *offsets
 		first = end;
 	}
 	return 0;
+}
+
+static bool is_zero(const uint8_t *page, uint32_t size)
+{
+	/* each byte equals the next, and the first is zero */
+	return page[0] == 0 && memcmp(page, page + 1, size - 1) == 0;
+}
+
+int32_t pages_sort(const uint8_t *pages, uint32_t count, uint32_t page_size, uint32_t *normal,
+		   uint32_t *zeros)
+{
+	uint32_t with_data = 0;
+
+	if (count > MAX_PAGES || page_size < 2 || page_size > MAX_SIZE / MAX_PAGES)
+		return -EINVAL;
+	for (uint32_t i = 0; i < count; i++) {
+		if (is_zero(pages + (size_t)i * page_size, page_size))
+			zeros[i - with_data] = i;
+		else
+			normal[with_data++] = i;
+	}
+	return (int32_t)with_data;
 }
 
 int32_t io_close(int32_t fd)

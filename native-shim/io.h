@@ -41,6 +41,14 @@ IO_EXPORT int32_t net_recv_some(int32_t fd, uint8_t *into, uint32_t size);
 IO_EXPORT int32_t net_send(int32_t fd, const uint8_t *first, uint32_t first_size,
 			   const uint8_t *second, uint32_t second_size);
 
+/*
+ * Sends a header and then pages of a buffer: those whose ordinals are listed, in that
+ * order. Blocks.
+ */
+IO_EXPORT int32_t net_send_pages(int32_t fd, const uint8_t *header, uint32_t header_size,
+				 const uint8_t *pages, const uint32_t *ordinals, uint32_t count,
+				 uint32_t page_size);
+
 /* Ends one direction (how: 1 sending) or both (2); wakes whoever blocks on the socket. */
 IO_EXPORT int32_t net_shutdown(int32_t fd, int32_t how);
 
@@ -55,6 +63,13 @@ IO_EXPORT int32_t file_read(int32_t fd, uint8_t *into, uint32_t size, uint64_t o
  */
 IO_EXPORT int32_t file_write_pages(int32_t fd, const uint8_t *pages, const double *offsets,
 				   uint32_t count, uint32_t page_size);
+
+/*
+ * Tells pages with data from pages that are all zero: their ordinals, in order. Both
+ * lists have room for count. Returns how many have data.
+ */
+IO_EXPORT int32_t pages_sort(const uint8_t *pages, uint32_t count, uint32_t page_size,
+			     uint32_t *normal, uint32_t *zeros);
 
 /* Closes a socket or a file. */
 IO_EXPORT int32_t io_close(int32_t fd);

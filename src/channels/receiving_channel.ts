@@ -135,15 +135,19 @@ export class ReceivingChannel {
     const ram = this.#session.ram!;
     if (normalPages > 0) {
       method.checkPayloadSize(nextPacketSize, normalPages, pageSize);
-      this.#payload ??= new Uint8Array(MAX_PAYLOAD_SIZE);
       this.#pages ??= new Uint8Array(PACKET_SIZE);
-      const payload = this.#payload.subarray(0, nextPacketSize);
+      const pages = this.#pages.subarray(0, normalPages * pageSize);
+      // uncompressed pages need no second place
+      const isPlain = method.name === "none";
+      if (!isPlain) this.#payload ??= new Uint8Array(MAX_PAYLOAD_SIZE);
+      const payload = isPlain ? pages : this.#payload!.subarray(0, nextPacketSize);
       const read = await this.#connection.read(payload);
       if (read < payload.length) throw this.#cutShort("a payload", payload.length, read);
-      const level = method.levels?.default ?? 0;
-      this.#receiver ??= await method.receiveSetup({ pageSize, engine, level });
-      const pages = this.#pages.subarray(0, normalPages * pageSize);
-      await this.#decode(method.name, payload, pages);
+      if (!isPlain) {
+        const level = method.levels?.default ?? 0;
+        this.#receiver ??= await method.receiveSetup({ pageSize, engine, level });
+        await this.#decode(method.name, payload, pages);
+      }
       ram.writePages(packet.block!, offsets.subarray(0, normalPages), pages);
     }
     ram.zeroPages(packet.block!, offsets.subarray(normalPages));

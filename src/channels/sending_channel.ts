@@ -36,6 +36,8 @@ export interface SendingChannelOptions {
   source: Pick<RamSource, "blocks" | "read">;
   /** What there is to send. */
   work: PageWork;
+  /** Tells pages with data from zero pages; in TypeScript where it is missing. */
+  sortPages?: typeof sortPages | undefined;
   /** Sends zero pages on the main channel, for `legacy`. */
   sendZeroPages: (block: string, offsets: Float64Array) => Promise<void> | void;
   /** Counters that another thread reads. */
@@ -77,33 +79,41 @@ export class SendingChannel {
   /** Sends pages until there are no more. */
   async sendAll(): Promise<void> {
     const { source, work, pageSize, zeroPages } = this.#options;
+    const sort = this.#options.sortPages ?? sortPages;
     const buffer = new Uint8Array(PACKET_SIZE);
     for (let run = work.next(); run !== undefined; run = work.next()) {
       const pages = buffer.subarray(0, run.length);
       source.read(run.block, run.offset, pages);
       const block = source.blocks[run.block]!.name;
-      const sorted = sortPages(pages, run.offset, pageSize, zeroPages !== "none");
-      let { offsets } = sorted;
-      if (zeroPages === "legacy") {
-        const zeros = offsets.subarray(sorted.normalPages);
-        if (zeros.length > 0) await this.#options.sendZeroPages(block, zeros);
-        offsets = offsets.subarray(0, sorted.normalPages);
+      const { normal, zeros } = zeroPages === "none"
+        ? allNormal(pages, pageSize)
+        : sort(pages, pageSize);
+      const onMain = zeroPages === "legacy";
+      if (onMain && zeros.length > 0) {
+        await this.#options.sendZeroPages(block, offsetsOf(run.offset, pageSize, zeros));
       }
-      if (offsets.length === 0) continue;
-      await this.#sendPages(block, offsets, pages.subarray(0, sorted.normalPages * pageSize));
+      const offsets = offsetsOf(run.offset, pageSize, normal, onMain ? [] : zeros);
+      if (offsets.length > 0) await this.#sendPages(block, offsets, pages, normal);
     }
   }
 
   /** Sends a packet; `offsets` are of the normal pages, then of zero pages. */
-  async #sendPages(block: string, offsets: Float64Array, normal: Uint8Array): Promise<void> {
-    const { method, sender, pageSize, work } = this.#options;
-    const normalPages = normal.length / pageSize;
+  async #sendPages(
+    block: string,
+    offsets: Float64Array,
+    pages: Uint8Array,
+    normal: Uint32Array,
+  ): Promise<void> {
+    const { connection, method, sender, pageSize, work } = this.#options;
+    const normalPages = normal.length;
     const zeroPages = offsets.length - normalPages;
-    // uncompressed pages go out from where they are
     const isPlain = method.name === "none";
+    // uncompressed pages go out from where they are, where the connection can do that
+    const isScattered = isPlain && connection.writePages !== undefined;
+    const joined = isScattered ? pages : joinPages(pages, pageSize, normal);
     let nextPacketSize = 0;
-    if (isPlain) nextPacketSize = normal.length;
-    else if (normalPages > 0) nextPacketSize = await sender.prepare(normal, this.#payload);
+    if (isPlain) nextPacketSize = normalPages * pageSize;
+    else if (normalPages > 0) nextPacketSize = await sender.prepare(joined, this.#payload);
     encodeRamPacket(
       {
         flags: method.flag,
@@ -121,8 +131,14 @@ export class SendingChannel {
     this.counters.packets++;
     this.counters.normalPages += normalPages;
     this.counters.zeroPages += zeroPages;
-    if (isPlain && normalPages > 0) await this.#write(this.#header, normal);
-    else await this.#write(this.#packet.subarray(0, this.#header.length + nextPacketSize));
+    if (isScattered) {
+      connection.writePages!(this.#header, pages, normal, pageSize);
+      this.counters.bytes = connection.bytesWritten;
+    } else if (isPlain && normalPages > 0) {
+      await this.#write(this.#header, joined);
+    } else {
+      await this.#write(this.#packet.subarray(0, this.#header.length + nextPacketSize));
+    }
   }
 
   async #write(bytes: Uint8Array, more?: Uint8Array): Promise<void> {
@@ -131,25 +147,53 @@ export class SendingChannel {
   }
 }
 
-/** Moves normal pages to the front, in order; offsets come normal first, then zero. */
-function sortPages(
-  pages: Uint8Array,
-  start: number,
-  pageSize: number,
-  detect: boolean,
-): { offsets: Float64Array; normalPages: number } {
+/** A packet's pages by their ordinals, in order. */
+export interface SortedPages {
+  /** Those with data. */
+  normal: Uint32Array;
+  /** Those that are all zero. */
+  zeros: Uint32Array;
+}
+
+/** Tells pages with data from zero pages. */
+function sortPages(pages: Uint8Array, pageSize: number): SortedPages {
   const count = pages.length / pageSize;
-  const offsets = new Float64Array(count);
-  let normalPages = 0;
-  let zeros = 0;
+  const normal = new Uint32Array(count);
+  const zeros = new Uint32Array(count);
+  let withData = 0;
   for (let i = 0; i < count; i++) {
     const at = i * pageSize;
-    if (detect && isZeroPage(pages.subarray(at, at + pageSize))) {
-      offsets[count - ++zeros] = start + at;
-      continue;
-    }
-    if (normalPages !== i) pages.copyWithin(normalPages * pageSize, at, at + pageSize);
-    offsets[normalPages++] = start + at;
+    if (isZeroPage(pages.subarray(at, at + pageSize))) zeros[i - withData] = i;
+    else normal[withData++] = i;
   }
-  return { offsets, normalPages };
+  return { normal: normal.subarray(0, withData), zeros: zeros.subarray(0, count - withData) };
+}
+
+/** Takes every page as one with data. */
+function allNormal(pages: Uint8Array, pageSize: number): SortedPages {
+  const normal = Uint32Array.from({ length: pages.length / pageSize }, (_, i) => i);
+  return { normal, zeros: new Uint32Array(0) };
+}
+
+/** Byte offsets of pages by their ordinals behind a first offset. */
+function offsetsOf(
+  first: number,
+  pageSize: number,
+  ...ordinals: readonly ArrayLike<number>[]
+): Float64Array {
+  const offsets = new Float64Array(ordinals.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const list of ordinals) {
+    for (let i = 0; i < list.length; i++) offsets[at++] = first + list[i]! * pageSize;
+  }
+  return offsets;
+}
+
+/** Moves the pages of some ordinals, in order, to the front of their buffer. */
+function joinPages(pages: Uint8Array, pageSize: number, ordinals: Uint32Array): Uint8Array {
+  for (let i = 0; i < ordinals.length; i++) {
+    const from = ordinals[i]!;
+    if (from !== i) pages.copyWithin(i * pageSize, from * pageSize, (from + 1) * pageSize);
+  }
+  return pages.subarray(0, ordinals.length * pageSize);
 }

@@ -1,5 +1,6 @@
 /** The thread of one channel: blocking sockets, files and codecs, the same channel code. */
 import { parentPort } from "node:worker_threads";
+import { nativeIo } from "../../ffi/io.ts";
 import { selectEngine } from "../engines/select.ts";
 import { CancelledError, packError } from "../errors.ts";
 import { methodByName } from "../methods/registry.ts";
@@ -14,7 +15,7 @@ import { MethodAgreement } from "./method_agreement.ts";
 import { PageWork } from "./page_work.ts";
 import { ReceivingChannel } from "./receiving_channel.ts";
 import { SharedState } from "./shared_state.ts";
-import { SendingChannel } from "./sending_channel.ts";
+import { SendingChannel, type SortedPages } from "./sending_channel.ts";
 import type {
   ReceiveMessage,
   ReceiveTask,
@@ -110,6 +111,15 @@ async function receive(task: ReceiveTask): Promise<void> {
   }
 }
 
+/** About twice as fast as a comparison for each page from TypeScript. */
+function sortNatively(pages: Uint8Array, pageSize: number): SortedPages {
+  const count = pages.length / pageSize;
+  const normal = new Uint32Array(count);
+  const zeros = new Uint32Array(count);
+  const withData = nativeIo().pages_sort(pages, count, pageSize, normal, zeros);
+  return { normal: normal.subarray(0, withData), zeros: zeros.subarray(0, count - withData) };
+}
+
 async function send(task: SendTask): Promise<void> {
   const method = methodByName(task.method)!;
   const engine = selectEngine(method, "encodes", task.engine);
@@ -132,6 +142,7 @@ async function send(task: SendTask): Promise<void> {
           sender,
           source,
           work: new PageWork(task.blocks, task.work),
+          sortPages: sortNatively,
           sendZeroPages: (block, offsets) => tell({ type: "zeros", block, offsets }),
           counters: makeCounters(task.id, task.counters),
         });
@@ -147,6 +158,8 @@ async function send(task: SendTask): Promise<void> {
   }
 }
 
+// before there is anything to do: a spare worker has loaded everything when its channel comes
+nativeIo();
 const task = await nextMessage<ReceiveTask | SendTask>();
 try {
   await (task.kind === "receive" ? receive(task) : send(task));

@@ -29,7 +29,7 @@ export function selectEngine(
 ): Engine | undefined {
   const { format } = method;
   if (format === undefined) return undefined;
-  if (wanted === "auto") return bestEngine(format, direction);
+  if (wanted === "auto") return bestEngine(method.name, format, direction);
   const engine = wanted === builtin.name ? builtin : namedEngine(wanted);
   if (engine[direction].includes(format)) return engine;
   const verb = direction === "encodes" ? "compress" : "decompress";
@@ -42,7 +42,7 @@ function namedEngine(name: string): Engine {
   throw new EngineUnavailableError(`Engine ${name} is unknown; there are: ${names}`);
 }
 
-function bestEngine(format: CodecFormat, direction: EngineDirection): Engine {
+function bestEngine(method: string, format: CodecFormat, direction: EngineDirection): Engine {
   for (const name of NATIVE_ENGINES) {
     try {
       const engine = nativeEngine(name);
@@ -53,5 +53,5 @@ function bestEngine(format: CodecFormat, direction: EngineDirection): Engine {
     }
   }
   if (builtin[direction].includes(format)) return builtin;
-  throw new EngineUnavailableError(`No engine here knows the format ${format}`);
+  throw new EngineUnavailableError(`No engine here knows method ${method} (${format})`);
 }

@@ -29,6 +29,21 @@ export interface Connection {
    * @throws {PeerClosedError} If the peer is gone.
    */
   write(bytes: Uint8Array, more?: Uint8Array): MaybePromise<void>;
+  /**
+   * Writes a header and some of a buffer's pages without joining them; where it is missing,
+   * they are joined first.
+   *
+   * @param header The header.
+   * @param pages A buffer of pages.
+   * @param ordinals Which of them, in order.
+   * @param pageSize Bytes of a page.
+   */
+  writePages?(
+    header: Uint8Array,
+    pages: Uint8Array,
+    ordinals: Uint32Array,
+    pageSize: number,
+  ): void;
   /** Ends the sending direction. */
   end(): void;
   /** Drops the connection; what waits on it gets the error, or the end of the stream. */

@@ -60,6 +60,18 @@ export class BlockingConnection implements Connection {
     this.bytesWritten += bytes.length + size;
   }
 
+  writePages(
+    header: Uint8Array,
+    pages: Uint8Array,
+    ordinals: Uint32Array,
+    pageSize: number,
+  ): void {
+    const [fd, size, count] = [this.fd, header.length, ordinals.length];
+    const result = this.#io.net_send_pages(fd, header, size, pages, ordinals, count, pageSize);
+    if (result < 0) this.#fail(result);
+    this.bytesWritten += size + count * pageSize;
+  }
+
   end(): void {
     this.#io.net_shutdown(this.fd, SHUTDOWN_SENDING);
   }
