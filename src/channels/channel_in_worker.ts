@@ -62,6 +62,7 @@ export class ReceivingChannelInWorker {
         if (message.type === "leave") session.barrier.leave(id);
         if (message.type !== "sync") continue;
         this.#take(message);
+        session.onSync();
         await session.barrier.stop(id);
         const isFirst = ram === undefined;
         ram ??= this.#ramMessage();

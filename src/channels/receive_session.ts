@@ -28,6 +28,8 @@ export class ReceiveSession implements ChannelSession {
   isEnding = false;
   /** What channels in workers see, too. */
   readonly state: SharedState = new SharedState();
+  /** Told when a channel stands at a SYNC: its marker is on the main channel. */
+  onSync: () => void = () => {};
   readonly #giveUpPageSize: (error: Error) => void;
   readonly #method: MethodAgreement;
   #uuid: Uint8Array | undefined;

@@ -211,6 +211,7 @@ export class Receiver {
       if (this.#main !== undefined) throw new ProtocolError("Peer opened a second main channel");
       this.#main = connection;
       connection.name = "main channel";
+      if (connection instanceof PolledConnection) this.#session.onSync = () => connection.poke();
       this.#options.onIdentified?.(connection, "main");
       onIdentified();
       await this.#runMain(connection, identity.start);
