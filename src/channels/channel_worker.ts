@@ -76,11 +76,11 @@ export class ChannelWorker<Message extends { type: string }> {
 
   /** Waits for the end of the task, which someone has told to end, and ends the thread. */
   async stop(): Promise<void> {
-    if (this.#hasTask) {
-      const timer = setTimeout(() => this.#ended.resolve(), STOP_MS);
-      await this.#ended.promise;
-      clearTimeout(timer);
-    }
+    // Deno loses descriptors with a worker that is terminated while it waits for its task
+    if (!this.#hasTask) this.post({ kind: "idle" });
+    const timer = setTimeout(() => this.#ended.resolve(), STOP_MS);
+    await this.#ended.promise;
+    clearTimeout(timer);
     this.#worker.terminate();
   }
 }

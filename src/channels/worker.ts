@@ -17,6 +17,7 @@ import { ReceivingChannel } from "./receiving_channel.ts";
 import { SharedState } from "./shared_state.ts";
 import { SendingChannel, type SortedPages } from "./sending_channel.ts";
 import type {
+  IdleTask,
   ReceiveMessage,
   ReceiveTask,
   ReleaseMessage,
@@ -160,9 +161,10 @@ async function send(task: SendTask): Promise<void> {
 
 // before there is anything to do: a spare worker has loaded everything when its channel comes
 nativeIo();
-const task = await nextMessage<ReceiveTask | SendTask>();
+const task = await nextMessage<ReceiveTask | SendTask | IdleTask>();
 try {
-  await (task.kind === "receive" ? receive(task) : send(task));
+  if (task.kind === "receive") await receive(task);
+  else if (task.kind === "send") await send(task);
   tell({ type: "done" });
 } catch (error) {
   tell({ type: "error", error: packError(error) });

@@ -18,6 +18,11 @@ export interface ReceiveTask {
   state: SharedArrayBuffer;
 }
 
+/** The first message to a worker that is not needed after all. */
+export interface IdleTask {
+  kind: "idle";
+}
+
 /** The guest's RAM, for a worker. */
 export interface RamMessage {
   blocks: RamBlock[];
