@@ -8,7 +8,20 @@ type Kind = "net" | "read" | "write";
 interface DenoPermissions {
   permissions: {
     requestSync(what: { name: Kind; host?: string; path?: string }): { state: string };
+    querySync(what: { name: Kind; path: string }): { state: string };
   };
+}
+
+/**
+ * Whether a file may be read, without asking anyone.
+ *
+ * @param path The file.
+ * @returns Always true in runtimes without permissions.
+ */
+export function mayRead(path: string): boolean {
+  const deno = (globalThis as { Deno?: DenoPermissions }).Deno;
+  return deno === undefined ||
+    deno.permissions.querySync({ name: "read", path }).state === "granted";
 }
 
 /**

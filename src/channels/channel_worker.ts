@@ -6,11 +6,13 @@ import type { WorkerEnd } from "./worker_messages.ts";
 /** How long a task may take to end once its socket is shut down, in milliseconds. */
 const STOP_MS = 2000;
 
+/** The worker's module. */
+export const WORKER_URL: URL = new URL("./worker.ts", import.meta.url);
+
 /** Starts a worker; one that was imported over HTTP can only be started by importing it. */
 function startWorker(): Worker {
-  const url = new URL("./worker.ts", import.meta.url);
-  if (url.protocol === "file:") return new Worker(url);
-  return new Worker(`import(${JSON.stringify(url.href)})`, { eval: true });
+  if (WORKER_URL.protocol === "file:") return new Worker(WORKER_URL);
+  return new Worker(`import(${JSON.stringify(WORKER_URL.href)})`, { eval: true });
 }
 
 /** A thread for one channel, and the messages with it in order. */

@@ -80,4 +80,10 @@ function describe(error: unknown): string {
   return isNamed ? error.message : error.stack ?? error.message;
 }
 
-if (import.meta.main) process.exitCode = await main(process.argv.slice(2));
+/** Nothing is left to do by then; a worker ended while it starts may keep Deno alive. */
+const EXIT_MS = 3000;
+
+if (import.meta.main) {
+  process.exitCode = await main(process.argv.slice(2));
+  setTimeout(() => process.exit(), EXIT_MS).unref();
+}

@@ -121,9 +121,6 @@ export class Receiver {
       waitingFor: () => this.#waitingFor(),
       onTick: () => this.#tellProgress(),
     });
-    // started before anyone connects: a thread takes longer to start than a connection
-    const spares = options.isNative ? options.channels ?? DEFAULT_CHANNELS : 0;
-    for (let i = 0; i < spares; i++) this.#spareWorkers.push(new ChannelWorker());
   }
 
   /**
@@ -134,6 +131,7 @@ export class Receiver {
    */
   async run(): Promise<Received> {
     try {
+      this.#startSpareWorkers();
       return await this.#lifeline.guard(this.#done.promise);
     } catch (error) {
       if (this.#isKept) return await this.#done.promise;
@@ -150,6 +148,13 @@ export class Receiver {
       await Promise.all(this.#spareWorkers.map((worker) => worker.stop()));
       await Promise.allSettled(this.#channelRuns);
     }
+  }
+
+  /** Before anyone connects: a thread takes longer to start than a connection. */
+  #startSpareWorkers(): void {
+    const { isNative, channels } = this.#options;
+    const spares = isNative ? channels ?? DEFAULT_CHANNELS : 0;
+    for (let i = 0; i < spares; i++) this.#spareWorkers.push(new ChannelWorker());
   }
 
   /** Takes a connection. What it is, its first four bytes tell. */

@@ -1,6 +1,8 @@
 /** Choosing between the shim's sockets with a worker per channel, and the runtime's own. */
-import { allowed } from "../../ffi/permissions.ts";
+import { fileURLToPath } from "node:url";
+import { allowed, mayRead } from "../../ffi/permissions.ts";
 import { nativeIo } from "../../ffi/io.ts";
+import { WORKER_URL } from "../channels/channel_worker.ts";
 import { EngineUnavailableError, OptionError } from "../errors.ts";
 import { methodNames } from "../methods/registry.ts";
 import type { SharedRam } from "../ram/target.ts";
@@ -56,6 +58,10 @@ function checkNative({ method, ram, address, forWriting }: TransportNeeds): void
     throw new EngineUnavailableError(`Cannot use the native transport: ${why}`);
   };
   nativeIo();
+  // Deno lets a worker's modules load only from where it may read, or over HTTP
+  const modules = new URL("../../", WORKER_URL);
+  const folder = modules.protocol === "file:" ? fileURLToPath(modules) : undefined;
+  if (folder !== undefined && !mayRead(folder)) refuse(`it needs --allow-read=${folder}`);
   const foreign = (method === undefined ? methodNames() : [method])
     .find((name) => !WORKER_METHODS.includes(name));
   if (foreign !== undefined) refuse(`method ${foreign} lives in this thread only`);
