@@ -45,7 +45,7 @@ export function usesNative(transport: Transport | undefined, needs: TransportNee
   }
   if (transport === "runtime") return false;
   try {
-    checkNative(needs);
+    checkNative(needs, transport === "native");
     return true;
   } catch (error) {
     if (transport === "native" || !(error instanceof EngineUnavailableError)) throw error;
@@ -53,7 +53,8 @@ export function usesNative(transport: Transport | undefined, needs: TransportNee
   }
 }
 
-function checkNative({ method, ram, address, forWriting }: TransportNeeds): void {
+function checkNative(needs: TransportNeeds, isAskedFor: boolean): void {
+  const { method, ram, address, forWriting } = needs;
   const refuse = (why: string): never => {
     throw new EngineUnavailableError(`Cannot use the native transport: ${why}`);
   };
@@ -62,7 +63,9 @@ function checkNative({ method, ram, address, forWriting }: TransportNeeds): void
   const modules = new URL("../../", WORKER_URL);
   const folder = modules.protocol === "file:" ? fileURLToPath(modules) : undefined;
   if (folder !== undefined && !mayRead(folder)) refuse(`it needs --allow-read=${folder}`);
-  const foreign = (method === undefined ? methodNames() : [method])
+  // who asks for native sockets does not expect a registered method to arrive
+  const mayCome = isAskedFor ? [] : methodNames();
+  const foreign = (method === undefined ? mayCome : [method])
     .find((name) => !WORKER_METHODS.includes(name));
   if (foreign !== undefined) refuse(`method ${foreign} lives in this thread only`);
   if (ram === undefined) refuse("the image is not in files or shared memory");
