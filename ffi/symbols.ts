@@ -59,7 +59,7 @@ export const CODEC_SYMBOLS = {
 } as const satisfies NativeSymbols;
 
 /** The ABI of io.h that is expected: IO_ABI. */
-export const IO_ABI = 1;
+export const IO_ABI = 2;
 
 /** io.h. */
 export const IO_SYMBOLS = {
@@ -75,7 +75,16 @@ export const IO_SYMBOLS = {
     parameters: [/* host */ "buffer", /* port */ "i32", /* timeout_ms */ "i32"],
     result: "i32",
   },
-  net_recv: { parameters: [/* fd */ "i32", /* into */ "buffer", /* size */ "u32"], result: "i32" },
+  net_recv: {
+    parameters: [
+      /* fd */ "i32",
+      /* into */ "buffer",
+      /* size */ "u32",
+      /* ahead */ "buffer",
+      /* room */ "u32",
+    ],
+    result: "i32",
+  },
   net_recv_some: {
     parameters: [/* fd */ "i32", /* into */ "buffer", /* size */ "u32"],
     result: "i32",

@@ -190,14 +190,17 @@ int32_t net_connect(const char *host, int32_t port, int32_t timeout_ms)
 	return result;
 }
 
-int32_t net_recv(int32_t fd, uint8_t *into, uint32_t size)
+int32_t net_recv(int32_t fd, uint8_t *into, uint32_t size, uint8_t *ahead, uint32_t room)
 {
 	uint32_t filled = 0;
 
-	if (size > MAX_SIZE)
+	if (size > MAX_SIZE || room > MAX_SIZE)
 		return -EINVAL;
 	while (filled < size) {
-		ssize_t got = recv(fd, into + filled, size - filled, MSG_WAITALL);
+		struct iovec parts[2] = { { into + filled, size - filled }, { ahead, room } };
+		struct msghdr message = { .msg_iov = parts, .msg_iovlen = filled == 0 ? 2 : 1 };
+		/* what is not there at once is waited for whole, which cannot include what is ahead */
+		ssize_t got = recvmsg(fd, &message, filled == 0 ? 0 : MSG_WAITALL);
 
 		if (got < 0 && errno == EINTR)
 			continue;

@@ -12,7 +12,7 @@
 #define IO_EXPORT __attribute__((visibility("default")))
 
 /* Changes whenever a caller must: the loader refuses another. */
-#define IO_ABI 1
+#define IO_ABI 2
 
 IO_EXPORT uint32_t io_abi(void);
 
@@ -31,8 +31,12 @@ IO_EXPORT int32_t net_accept(int32_t fd);
 /* Connects to host and port, or to a unix path where port is below zero. */
 IO_EXPORT int32_t net_connect(const char *host, int32_t port, int32_t timeout_ms);
 
-/* Receives size bytes, fewer only at the end of the stream. Blocks. */
-IO_EXPORT int32_t net_recv(int32_t fd, uint8_t *into, uint32_t size);
+/*
+ * Receives size bytes, fewer only at the end of the stream, and into ahead what has come
+ * behind them, at most room bytes. Returns the bytes of both. Blocks for size bytes only.
+ */
+IO_EXPORT int32_t net_recv(int32_t fd, uint8_t *into, uint32_t size, uint8_t *ahead,
+			   uint32_t room);
 
 /* Receives what there is, at most size bytes; 0 at the end of the stream; -EAGAIN for none. */
 IO_EXPORT int32_t net_recv_some(int32_t fd, uint8_t *into, uint32_t size);

@@ -9,13 +9,16 @@ import type { Connection, Listener } from "./connection.ts";
  * first, and at most. Looking costs: a look each millisecond made Deno 7 % slower.
  */
 const POLL_MS = 1;
-const MAX_POLL_MS = 10;
-/** The same for a listener: soon while a peer may be connecting, then now and then. */
+const MAX_POLL_MS = 50;
+/** The same for a listener: while nobody has come, and once a peer has. */
 const ACCEPT_MS = 2;
 const IDLE_ACCEPT_MS = 20;
+const LATE_ACCEPT_MS = 100;
 /** How long nothing may arrive before a listener counts as drained, in milliseconds. */
 const DRAIN_MS = 50;
 const PIECE = 256 * 1024;
+/** How far a read may go beyond what was asked for: a packet's header with 4 KiB pages. */
+const READ_AHEAD = 1344;
 const SHUTDOWN_SENDING = 1;
 const SHUTDOWN_BOTH = 2;
 
@@ -36,6 +39,10 @@ export class BlockingConnection implements Connection {
   /** The socket. */
   readonly fd: number;
   readonly #io = nativeIo();
+  /** What came behind the last read: the next header, mostly. */
+  readonly #ahead = new Uint8Array(READ_AHEAD);
+  #from = 0;
+  #to = 0;
 
   constructor(fd: number, name: string) {
     this.fd = fd;
@@ -47,10 +54,22 @@ export class BlockingConnection implements Connection {
   }
 
   read(into: Uint8Array): number {
-    const read = this.#io.net_recv(this.fd, into, into.length);
-    if (read < 0) this.#fail(read);
+    const { length } = into;
+    const kept = Math.min(this.#to - this.#from, length);
+    if (kept > 0) {
+      into.set(this.#ahead.subarray(this.#from, this.#from + kept));
+      this.#from += kept;
+      this.bytesRead += kept;
+      if (kept === length) return length;
+    }
+    const rest = kept === 0 ? into : into.subarray(kept);
+    const got = this.#io.net_recv(this.fd, rest, rest.length, this.#ahead, READ_AHEAD);
+    if (got < 0) this.#fail(got);
+    const read = Math.min(got, rest.length);
+    this.#from = 0;
+    this.#to = got - read;
     this.bytesRead += read;
-    return read;
+    return kept + read;
   }
 
   readSome(): Uint8Array | undefined {
@@ -243,7 +262,7 @@ export function listenNatively(
   let patience = ACCEPT_MS;
   const accept = (): void => {
     timer = setTimeout(accept, patience);
-    patience = Math.min(patience + 1, IDLE_ACCEPT_MS);
+    patience = Math.min(1.5 * patience, accepted === 0 ? IDLE_ACCEPT_MS : LATE_ACCEPT_MS);
     for (;;) {
       const connection = io.net_accept(fd);
       if (connection >= 0) {
