@@ -53,7 +53,7 @@ struct codec_fault {
 struct codec;
 
 /* Bits of codec_open()'s flags. */
-#define CODEC_DENSE 1u /* compress more, slower, where the method has no levels */
+#define CODEC_DENSE 1u /* compress more, slower: pages, and zstd at level 1 */
 
 /* The ABI this object was built for. */
 CODEC_EXPORT uint32_t codec_abi(void);

@@ -105,6 +105,7 @@ export class ReceivingChannelInWorker {
       pageSize,
       received,
       target,
+      turn: this.#session.writeTurn.shared,
     };
   }
 }

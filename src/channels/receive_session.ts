@@ -2,6 +2,7 @@
 import { ProtocolError } from "../errors.ts";
 import type { GuestRam } from "../ram/guest_ram.ts";
 import { formatUuid } from "../ram/manifest.ts";
+import { WriteTurn } from "../ram/write_turn.ts";
 import type { AgreedMethod, ChannelSession } from "./channel_session.ts";
 import { MethodAgreement } from "./method_agreement.ts";
 import { PacketNumbers } from "./packet_numbers.ts";
@@ -28,6 +29,8 @@ export class ReceiveSession implements ChannelSession {
   isEnding = false;
   /** What channels in workers see, too. */
   readonly state: SharedState = new SharedState();
+  /** The channels' turns at writing to files. */
+  readonly writeTurn: WriteTurn = new WriteTurn();
   /** Told when a channel stands at a SYNC: its marker is on the main channel. */
   onSync: () => void = () => {};
   readonly #giveUpPageSize: (error: Error) => void;

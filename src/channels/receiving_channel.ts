@@ -17,6 +17,7 @@ import {
   FLAG_DEVICE_STATE,
   FLAG_SYNC,
   PACKET_SIZE,
+  pagesPerPacket,
   parsePacketStart,
   parseRamPacket,
   type RamBlock,
@@ -61,11 +62,13 @@ export class ReceivingChannel {
     try {
       const pageSize = await this.#session.pageSize;
       const header = new Uint8Array(ramPacketHeaderSize(pageSize));
+      // used again for each packet: thousands of arrays keep a thread's collector busy
+      const offsets = new Float64Array(pagesPerPacket(pageSize));
       for (;;) {
         packet = undefined;
         if (!await this.#readHeader(header)) return;
         const blocks = counters.syncs > 0 ? this.#session.ram?.blocks : undefined;
-        packet = parseRamPacket(header, pageSize, blocks ?? NO_BLOCKS);
+        packet = parseRamPacket(header, pageSize, blocks ?? NO_BLOCKS, offsets);
         this.#checkNotOver(packet);
         this.#session.packetNumbers.add(packet);
         if (packet.block !== undefined) await this.#receivePages(packet, pageSize);

@@ -36,8 +36,8 @@ export interface SendingChannelOptions {
   source: Pick<RamSource, "blocks" | "read">;
   /** What there is to send. */
   work: PageWork;
-  /** Tells pages with data from zero pages; in TypeScript where it is missing. */
-  sortPages?: typeof sortPages | undefined;
+  /** Finds zero pages; in TypeScript where it is missing. */
+  sortPages?: PageSorter | undefined;
   /** Sends zero pages on the main channel, for `legacy`. */
   sendZeroPages: (block: string, offsets: Float64Array) => Promise<void> | void;
   /** Counters that another thread reads. */
@@ -78,22 +78,34 @@ export class SendingChannel {
 
   /** Sends pages until there are no more. */
   async sendAll(): Promise<void> {
-    const { source, work, pageSize, zeroPages } = this.#options;
-    const sort = this.#options.sortPages ?? sortPages;
+    const { source, work, pageSize, zeroPages: zeroMode } = this.#options;
+    const sort = zeroMode === "none" ? takeAll : this.#options.sortPages ?? sortPages;
+    // used again for each packet: thousands of arrays keep a thread's collector busy
     const buffer = new Uint8Array(PACKET_SIZE);
+    const normal = new Uint32Array(pagesPerPacket(pageSize));
+    const zeros = new Uint32Array(normal.length);
+    const offsets = new Float64Array(normal.length);
     for (let run = work.next(); run !== undefined; run = work.next()) {
       const pages = buffer.subarray(0, run.length);
       source.read(run.block, run.offset, pages);
       const block = source.blocks[run.block]!.name;
-      const { normal, zeros } = zeroPages === "none"
-        ? allNormal(pages, pageSize)
-        : sort(pages, pageSize);
-      const onMain = zeroPages === "legacy";
-      if (onMain && zeros.length > 0) {
-        await this.#options.sendZeroPages(block, offsetsOf(run.offset, pageSize, zeros));
+      let count = run.length / pageSize;
+      const normalPages = sort(pages, pageSize, normal, zeros);
+      for (let i = 0; i < count; i++) {
+        const ordinal = i < normalPages ? normal[i]! : zeros[i - normalPages]!;
+        offsets[i] = run.offset + ordinal * pageSize;
       }
-      const offsets = offsetsOf(run.offset, pageSize, normal, onMain ? [] : zeros);
-      if (offsets.length > 0) await this.#sendPages(block, offsets, pages, normal);
+      if (zeroMode === "legacy" && normalPages < count) {
+        await this.#options.sendZeroPages(block, offsets.slice(normalPages, count));
+        count = normalPages;
+      }
+      if (count === 0) continue;
+      await this.#sendPages(
+        block,
+        offsets.subarray(0, count),
+        pages,
+        normal.subarray(0, normalPages),
+      );
     }
   }
 
@@ -147,47 +159,34 @@ export class SendingChannel {
   }
 }
 
-/** A packet's pages by their ordinals, in order. */
-export interface SortedPages {
-  /** Those with data. */
-  normal: Uint32Array;
-  /** Those that are all zero. */
-  zeros: Uint32Array;
-}
+/**
+ * Tells pages with data from zero pages: their ordinals, in order, go to two lists with room
+ * for all. Returns how many have data.
+ */
+export type PageSorter = (
+  pages: Uint8Array,
+  pageSize: number,
+  normal: Uint32Array,
+  zeros: Uint32Array,
+) => number;
 
-/** Tells pages with data from zero pages. */
-function sortPages(pages: Uint8Array, pageSize: number): SortedPages {
+const sortPages: PageSorter = (pages, pageSize, normal, zeros) => {
   const count = pages.length / pageSize;
-  const normal = new Uint32Array(count);
-  const zeros = new Uint32Array(count);
   let withData = 0;
   for (let i = 0; i < count; i++) {
     const at = i * pageSize;
     if (isZeroPage(pages.subarray(at, at + pageSize))) zeros[i - withData] = i;
     else normal[withData++] = i;
   }
-  return { normal: normal.subarray(0, withData), zeros: zeros.subarray(0, count - withData) };
-}
+  return withData;
+};
 
 /** Takes every page as one with data. */
-function allNormal(pages: Uint8Array, pageSize: number): SortedPages {
-  const normal = Uint32Array.from({ length: pages.length / pageSize }, (_, i) => i);
-  return { normal, zeros: new Uint32Array(0) };
-}
-
-/** Byte offsets of pages by their ordinals behind a first offset. */
-function offsetsOf(
-  first: number,
-  pageSize: number,
-  ...ordinals: readonly ArrayLike<number>[]
-): Float64Array {
-  const offsets = new Float64Array(ordinals.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const list of ordinals) {
-    for (let i = 0; i < list.length; i++) offsets[at++] = first + list[i]! * pageSize;
-  }
-  return offsets;
-}
+const takeAll: PageSorter = (pages, pageSize, normal) => {
+  const count = pages.length / pageSize;
+  for (let i = 0; i < count; i++) normal[i] = i;
+  return count;
+};
 
 /** Moves the pages of some ordinals, in order, to the front of their buffer. */
 function joinPages(pages: Uint8Array, pageSize: number, ordinals: Uint32Array): Uint8Array {

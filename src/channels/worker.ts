@@ -8,6 +8,7 @@ import { GREETING_SIZE } from "../protocol/greeting.ts";
 import type { RamPacket } from "../protocol/ram_packet.ts";
 import { GuestRam } from "../ram/guest_ram.ts";
 import { SharedRamAccess } from "../ram/shared_ram.ts";
+import { WriteTurn } from "../ram/write_turn.ts";
 import { BlockingConnection, connectNatively } from "../transport/native.ts";
 import type { AgreedMethod, ChannelSession } from "./channel_session.ts";
 import { makeCounters } from "./counters.ts";
@@ -15,7 +16,7 @@ import { MethodAgreement } from "./method_agreement.ts";
 import { PageWork } from "./page_work.ts";
 import { ReceivingChannel } from "./receiving_channel.ts";
 import { SharedState } from "./shared_state.ts";
-import { SendingChannel, type SortedPages } from "./sending_channel.ts";
+import { type PageSorter, SendingChannel } from "./sending_channel.ts";
 import type {
   IdleTask,
   ReceiveMessage,
@@ -91,7 +92,7 @@ class WorkerSession implements ChannelSession {
     const { isEnding, ram } = message;
     this.isEnding = isEnding;
     if (ram === undefined) return;
-    this.#access = new SharedRamAccess(ram.target, ram.blocks, true);
+    this.#access = new SharedRamAccess(ram.target, ram.blocks, new WriteTurn(ram.turn));
     this.ram = new GuestRam(ram.blocks, ram.pageSize, this.#access, ram.received);
   }
 
@@ -113,19 +114,14 @@ async function receive(task: ReceiveTask): Promise<void> {
 }
 
 /** About twice as fast as a comparison for each page from TypeScript. */
-function sortNatively(pages: Uint8Array, pageSize: number): SortedPages {
-  const count = pages.length / pageSize;
-  const normal = new Uint32Array(count);
-  const zeros = new Uint32Array(count);
-  const withData = nativeIo().pages_sort(pages, count, pageSize, normal, zeros);
-  return { normal: normal.subarray(0, withData), zeros: zeros.subarray(0, count - withData) };
-}
+const sortNatively: PageSorter = (pages, pageSize, normal, zeros) =>
+  nativeIo().pages_sort(pages, pages.length / pageSize, pageSize, normal, zeros);
 
 async function send(task: SendTask): Promise<void> {
   const method = methodByName(task.method)!;
   const engine = selectEngine(method, "encodes", task.engine);
   const sender = await method.sendSetup({ ...task, engine });
-  const source = new SharedRamAccess(task.source, task.blocks, false);
+  const source = new SharedRamAccess(task.source, task.blocks);
   try {
     tell({ type: "ready" });
     let channel: SendingChannel | undefined;

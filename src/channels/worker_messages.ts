@@ -29,6 +29,8 @@ export interface RamMessage {
   pageSize: number;
   received: SharedArrayBuffer[];
   target: SharedRam;
+  /** The channels' turns at writing. */
+  turn: SharedArrayBuffer;
 }
 
 /** To a receiving worker at a SYNC: the marker has come, go on. Or just `stop`. */

@@ -104,6 +104,7 @@ export function parsePacketStart(bytes: Uint8Array): number {
  * @param bytes The header, exactly {@linkcode ramPacketHeaderSize} bytes.
  * @param pageSize The guest's page size in bytes.
  * @param blocks The RAM blocks that the main channel announced, by name.
+ * @param room Where its offsets go: a packet's worth; an array of their own where it is missing.
  * @returns The packet.
  * @throws {ProtocolError} On the first check that fails.
  */
@@ -111,6 +112,7 @@ export function parseRamPacket(
   bytes: Uint8Array,
   pageSize: number,
   blocks: ReadonlyMap<string, RamBlock>,
+  room?: Float64Array,
 ): RamPacket {
   const headerSize = ramPacketHeaderSize(pageSize);
   if (bytes.length !== headerSize) {
@@ -160,7 +162,7 @@ export function parseRamPacket(
     normalPages,
     zeroPages,
     block: undefined,
-    offsets: new Float64Array(count),
+    offsets: room?.subarray(0, count) ?? new Float64Array(count),
   };
   // without pages the name, the offsets and next_packet_size may be stale (QEMU 7.2 and 8)
   if (count === 0) return packet;

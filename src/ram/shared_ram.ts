@@ -4,6 +4,7 @@ import { ImageError } from "../errors.ts";
 import type { RamBlock } from "../protocol/ram_packet.ts";
 import type { PageWriter } from "./guest_ram.ts";
 import { type RamSource, runsOf, type SharedRam } from "./target.ts";
+import type { WriteTurn } from "./write_turn.ts";
 
 /** Reads and writes the blocks of an image that another thread opened. */
 export class SharedRamAccess implements PageWriter, Pick<RamSource, "blocks" | "read"> {
@@ -12,16 +13,18 @@ export class SharedRamAccess implements PageWriter, Pick<RamSource, "blocks" | "
   readonly #ram: SharedRam;
   readonly #memory: Uint8Array[] = [];
   readonly #fds: number[] = [];
+  readonly #turn: WriteTurn | undefined;
 
   /**
    * @param ram Where the blocks are.
    * @param blocks Their names and lengths, in the same order.
-   * @param forWriting Whether the files are written, else read.
+   * @param turn The threads' turns at writing; undefined for files that are only read.
    * @throws {ImageError} If a file cannot be opened.
    */
-  constructor(ram: SharedRam, blocks: readonly RamBlock[], forWriting: boolean) {
+  constructor(ram: SharedRam, blocks: readonly RamBlock[], turn?: WriteTurn) {
     this.#ram = ram;
     this.blocks = blocks;
+    this.#turn = turn;
     if (ram.type === "memory") {
       for (const { buffer, byteOffset, byteLength } of ram.memory) {
         this.#memory.push(new Uint8Array(buffer, byteOffset, byteLength));
@@ -29,7 +32,7 @@ export class SharedRamAccess implements PageWriter, Pick<RamSource, "blocks" | "
       return;
     }
     for (const file of ram.files) {
-      const fd = nativeIo().file_open(cString(file), forWriting ? 1 : 0);
+      const fd = nativeIo().file_open(cString(file), turn !== undefined ? 1 : 0);
       if (fd < 0) throw this.#error(`Cannot open ${file}`, fd, this.#fds.length);
       this.#fds.push(fd);
     }
@@ -54,7 +57,9 @@ export class SharedRamAccess implements PageWriter, Pick<RamSource, "blocks" | "
     const { length } = offsets;
     const pageSize = pages.length / length;
     const fd = this.#fds[block]!;
+    this.#turn?.take();
     const result = nativeIo().file_write_pages(fd, pages, offsets, length, pageSize);
+    this.#turn?.pass();
     if (result < 0) {
       throw this.#error(`Cannot write ${this.#file(block)}`, result, block, offsets[0]);
     }
