@@ -3,7 +3,7 @@ import path from "node:path";
 import process from "node:process";
 import { bunPath, root, runTool, setUp } from "./_tools.ts";
 
-const PUBLIC = ["mod.ts", "src/core.ts", "src/cli/main.ts"];
+const PUBLIC = ["mod.ts", "src/core.ts", "src/cli/main.ts", "native-shim/build.ts"];
 
 /** Runs every check, also after one failed; returns the names of those that did. */
 export function runChecks(): string[] {
