@@ -52,6 +52,7 @@ export type {
   CodecFormat,
   CodecOptions,
   Engine,
+  EngineCounts,
   MaybePromise,
   PacketDecoder,
   PacketEncoder,

@@ -6,7 +6,7 @@ import type { NativeSymbols, NativeType } from "./symbols.ts";
 
 /** What a native type is in JavaScript. */
 type Value<T extends NativeType> = T extends "u64" | "i64" ? bigint
-  : T extends "buffer" ? Uint8Array | Uint32Array | Float64Array | null
+  : T extends "buffer" ? Uint8Array | Uint32Array | Float64Array | BigInt64Array | null
   : T extends "void" ? void
   : number;
 

@@ -15,12 +15,13 @@ export interface NativeFunction {
 export type NativeSymbols = Readonly<Record<string, NativeFunction>>;
 
 /** The ABI of codec.h that is expected: CODEC_ABI. */
-export const CODEC_ABI = 1;
+export const CODEC_ABI = 2;
 
 /** codec.h. */
 export const CODEC_SYMBOLS = {
   codec_abi: { parameters: [], result: "u32" },
   codec_probe: { parameters: [/* text */ "buffer", /* room */ "u32"], result: "u32" },
+  codec_device: { parameters: [], result: "i32" },
   codec_open: {
     parameters: [
       /* format */ "u32",
@@ -54,6 +55,7 @@ export const CODEC_SYMBOLS = {
     ],
     result: "i32",
   },
+  codec_stats: { parameters: [/* codec */ "u64", /* counts */ "buffer"], result: "void" },
   codec_reset: { parameters: [/* codec */ "u64"], result: "void" },
   codec_close: { parameters: [/* codec */ "u64"], result: "void" },
 } as const satisfies NativeSymbols;

@@ -2,10 +2,10 @@
  * codec.h: the one interface that every codec library is wrapped in.
  *
  * Each library becomes a shared object of its own with exactly these symbols. The
- * caller owns every buffer; nothing is kept of one after a call returns. A codec is
- * used by one thread at a time; different codecs share nothing. No function prints,
- * aborts or allocates, but for codec_open() (and libzstd, its window), and sizes are 32 bits because a packet
- * is.
+ * caller owns every buffer; nothing is kept of one after a call returns, by a device
+ * neither. A codec is used by one thread at a time; different codecs share nothing. No
+ * function prints, aborts or allocates, but for codec_open() (and libzstd, its window),
+ * and sizes are 32 bits because a packet is.
  */
 #ifndef MULTIFD_CODEC_H
 #define MULTIFD_CODEC_H
@@ -15,7 +15,7 @@
 #define CODEC_EXPORT __attribute__((visibility("default")))
 
 /* Changes whenever a caller must: the loader refuses another. */
-#define CODEC_ABI 1
+#define CODEC_ABI 2
 
 /* The compressed formats, by bit number in codec_probe()'s answer. */
 enum codec_format {
@@ -40,7 +40,22 @@ enum codec_result {
 	CODEC_BAD_DATA = -5,      /* decoding: the input is not of this format */
 	CODEC_LIBRARY_ERROR = -6, /* the library failed at its own work */
 	CODEC_BAD_CALL = -7,      /* an argument cannot be right */
+	CODEC_DEVICE_FAILED = -8, /* the device failed, and software does not step in here */
 };
+
+/* What a codec with a device has counted since it was opened, by index. */
+enum codec_count {
+	CODEC_DEVICE_PAGES = 0,   /* pages that the device computed */
+	CODEC_SOFTWARE_PAGES = 1, /* pages that software computed, in the device's place */
+	CODEC_RAW_PAGES = 2,      /* pages that were copied: they do not shrink */
+	CODEC_BUSY = 3,           /* submissions that found the queues full */
+	CODEC_IN_FLIGHT = 4,      /* most jobs in flight at once */
+	CODEC_LAST_STATUS = 5,    /* the library's latest status that was no success */
+	CODEC_FAILURES = 6,       /* from here: a status and how often it came, in pairs; 0 ends them */
+};
+
+#define CODEC_STATUSES 32u
+#define CODEC_COUNTS (CODEC_FAILURES + 2 * CODEC_STATUSES)
 
 /* Where decoding failed; filled only then. */
 struct codec_fault {
@@ -55,6 +70,13 @@ struct codec;
 /* Bits of codec_open()'s flags. */
 #define CODEC_DENSE 1u /* compress more, slower: pages, and zstd at level 1 */
 
+/* The device computes; without this bit the library does, in software. */
+#define CODEC_DEVICE 2u
+/* Software never steps in for the device: a full queue is waited for, a failure is one. */
+#define CODEC_NO_FALLBACK 4u
+/* A full queue is waited for; without this bit software steps in after three retries. */
+#define CODEC_WAIT 8u
+
 /* The ABI this object was built for. */
 CODEC_EXPORT uint32_t codec_abi(void);
 
@@ -63,6 +85,13 @@ CODEC_EXPORT uint32_t codec_abi(void);
  * Its name and version are written to text, NUL-terminated, cut to room bytes.
  */
 CODEC_EXPORT uint32_t codec_probe(char *text, uint32_t room);
+
+/*
+ * Whether the library's device works here: 0, or the library's own status that says why
+ * not. A library without a device answers CODEC_NO_DEVICE.
+ */
+#define CODEC_NO_DEVICE INT32_MIN
+CODEC_EXPORT int32_t codec_device(void);
 
 /*
  * Opens a codec for pages of page_size bytes (4096 to 65536). level is in the terms
@@ -89,6 +118,9 @@ CODEC_EXPORT int32_t codec_encode(struct codec *codec, const uint8_t *pages, uin
 CODEC_EXPORT int32_t codec_decode(struct codec *codec, const uint8_t *in, uint32_t size,
 				  const uint32_t *lengths, uint8_t *out, uint32_t out_size,
 				  struct codec_fault *fault);
+
+/* Writes CODEC_COUNTS numbers; all are zero where there is no device. */
+CODEC_EXPORT void codec_stats(const struct codec *codec, int64_t *counts);
 
 /* Forgets what earlier packets left behind. */
 CODEC_EXPORT void codec_reset(struct codec *codec);

@@ -1,4 +1,5 @@
 /** Channels that live in a worker each: the same as ReceivingChannel and SendingChannel from here. */
+import type { EngineCounts } from "../engines/engine.ts";
 import { EngineError, MultifdError } from "../errors.ts";
 import { type RamPacket, syncPacket } from "../protocol/ram_packet.ts";
 import type { RamTarget } from "../ram/target.ts";
@@ -19,6 +20,8 @@ import type {
 export class ReceivingChannelInWorker {
   /** What came so far. */
   readonly counters: ChannelCounters;
+  /** What became of the pages up to the last sync, on an engine that has a device. */
+  engineCounts: EngineCounts | undefined;
   readonly #shared = new SharedArrayBuffer(COUNTERS_SIZE);
   readonly #worker: ChannelWorker<ReceiveMessage>;
   readonly #connection: PolledConnection;
@@ -52,6 +55,8 @@ export class ReceivingChannelInWorker {
         pageSize: await session.pageSize,
         method: session.methodName,
         engine: session.engineName,
+        fallback: session.fallback,
+        verify: session.verify,
         counters: this.#shared,
         state: session.state.shared,
       });
@@ -85,6 +90,7 @@ export class ReceivingChannelInWorker {
 
   #take(message: ReceiveMessage & { type: "sync" }): void {
     const { packets, repeated } = message;
+    this.engineCounts = message.engineCounts;
     const packet: RamPacket = syncPacket(0);
     for (let i = 0; i < packets.length; i += 4) {
       packet.packetNum = packets[i]!;
@@ -114,6 +120,8 @@ export class ReceivingChannelInWorker {
 export class SendingChannelInWorker {
   /** What went out so far. */
   readonly counters: ChannelCounters;
+  /** What became of the pages so far, on an engine that has a device. */
+  engineCounts: EngineCounts | undefined;
   readonly #worker = new ChannelWorker<SendMessage>();
   readonly #sendZeroPages: (block: string, offsets: Float64Array) => Promise<void>;
   #connection: PolledConnection | undefined;
@@ -157,12 +165,21 @@ export class SendingChannelInWorker {
     await this.#answer();
   }
 
+  async #next(): Promise<SendMessage | undefined> {
+    try {
+      return await this.#worker.next();
+    } catch (error) {
+      throw error instanceof MultifdError ? error.locate({ channel: this.counters.id }) : error;
+    }
+  }
+
   async #answer(): Promise<void> {
     for (;;) {
-      const message = await this.#worker.next();
+      const message = await this.#next();
       if (message === undefined) throw new EngineError("Channel's worker ended too early");
       if (message.type === "zeros") await this.#sendZeroPages(message.block, message.offsets);
       if (message.type !== "ok" && message.type !== "ready") continue;
+      if (message.type === "ok") this.engineCounts = message.engineCounts;
       if (message.type === "ok" && message.fd !== undefined) {
         this.#connection = new PolledConnection(message.fd, `channel ${this.counters.id}`);
         this.#connection.lend();

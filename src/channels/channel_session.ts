@@ -22,6 +22,10 @@ export interface ChannelSession {
   readonly barrier: { stop(channel: number): Promise<void>; leave(channel: number): void };
   /** Takes the number of every packet. */
   readonly packetNumbers: { add(packet: RamPacket): void };
+  /** Whether software may step in for a device that is busy or fails. */
+  readonly fallback: boolean;
+  /** Whether software decompresses, too, what a device did. */
+  readonly verify: boolean;
   /** Whether the last marker was in RAM's END section, after which a channel may end. */
   readonly isEnding: boolean;
   /** Whether RAM's END is over, after which no pages may come. */

@@ -14,9 +14,18 @@ export interface ChannelCounters {
   zeroPages: number;
   /** Bytes of the connection, greeting included. */
   bytes: number;
+  /** Payloads that `verify` found wrong. */
+  verifyCaught: number;
 }
 
-const FIELDS = ["packets", "syncs", "normalPages", "zeroPages", "bytes"] as const;
+const FIELDS = [
+  "packets",
+  "syncs",
+  "normalPages",
+  "zeroPages",
+  "bytes",
+  "verifyCaught",
+] as const;
 
 /**
  * Makes counters, of one's own or one with another thread's.

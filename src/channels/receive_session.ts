@@ -9,6 +9,18 @@ import { PacketNumbers } from "./packet_numbers.ts";
 import { SharedState } from "./shared_state.ts";
 import { SyncBarrier } from "./sync_barrier.ts";
 
+/** What a receiver's channels are told. */
+export interface ReceiveSessionOptions {
+  /** The one method to take; undefined takes what arrives first. */
+  method?: string | undefined;
+  /** Name of the engine to decode with; undefined for the best. */
+  engine?: string | undefined;
+  /** Whether software may step in for a device that is busy or fails. Default true. */
+  fallback?: boolean | undefined;
+  /** Whether software decompresses, too, what a device did. Default false. */
+  verify?: boolean | undefined;
+}
+
 /** The state of a migration that every channel sees. */
 export class ReceiveSession implements ChannelSession {
   /** Where a round ends. */
@@ -23,6 +35,10 @@ export class ReceiveSession implements ChannelSession {
   readonly methodName: string | undefined;
   /** Name of the engine to decode with; undefined for the best. */
   readonly engineName: string | undefined;
+  /** Whether software may step in for a device that is busy or fails. */
+  readonly fallback: boolean;
+  /** Whether software decompresses, too, what a device did. */
+  readonly verify: boolean;
   /** The guest's RAM, once the main channel has announced it. */
   ram: GuestRam | undefined;
   /** Whether the last marker was in RAM's END section, after which a channel may end. */
@@ -37,11 +53,8 @@ export class ReceiveSession implements ChannelSession {
   readonly #method: MethodAgreement;
   #uuid: Uint8Array | undefined;
 
-  /**
-   * @param method The one method to take; undefined takes what arrives first.
-   * @param engine Name of the engine to decode with; undefined for the best.
-   */
-  constructor(method: string | undefined, engine: string | undefined) {
+  /** @param options What to take, and how. */
+  constructor({ method, engine, fallback, verify }: ReceiveSessionOptions) {
     const { promise, resolve, reject } = Promise.withResolvers<number>();
     promise.catch(() => {});
     this.pageSize = promise;
@@ -49,6 +62,8 @@ export class ReceiveSession implements ChannelSession {
     this.#giveUpPageSize = reject;
     this.methodName = method;
     this.engineName = engine;
+    this.fallback = fallback ?? true;
+    this.verify = verify ?? false;
     this.#method = new MethodAgreement(this.state, method, engine);
   }
 

@@ -1,5 +1,5 @@
 /** A multifd channel on the receiving side: packets in, pages out, a stop at each SYNC. */
-import { CodecError } from "../engines/engine.ts";
+import { CodecError, type EngineCounts } from "../engines/engine.ts";
 import {
   MultifdError,
   PeerClosedError,
@@ -26,6 +26,7 @@ import {
 } from "../protocol/ram_packet.ts";
 import type { Connection } from "../transport/connection.ts";
 import { type ChannelCounters, makeCounters } from "./counters.ts";
+import { setUpReceiver } from "./verify.ts";
 import type { ChannelSession } from "./channel_session.ts";
 
 const NO_BLOCKS: ReadonlyMap<string, RamBlock> = new Map();
@@ -39,6 +40,7 @@ export class ReceivingChannel {
   #payload: Uint8Array | undefined;
   #pages: Uint8Array | undefined;
   #receiver: MethodReceiver | undefined;
+  #engineCounts: EngineCounts | undefined;
 
   constructor(
     id: number,
@@ -49,6 +51,11 @@ export class ReceivingChannel {
     this.counters = counters;
     this.#connection = connection;
     this.#session = session;
+  }
+
+  /** What became of the pages so far, on an engine that has a device. */
+  get engineCounts(): EngineCounts | undefined {
+    return this.#receiver?.counts?.() ?? this.#engineCounts;
   }
 
   /**
@@ -83,7 +90,9 @@ export class ReceivingChannel {
         ? error.locate({ channel: counters.id, packet: counters.packets, block: packet?.block })
         : error;
     } finally {
+      this.#engineCounts = this.engineCounts;
       this.#receiver?.cleanup();
+      this.#receiver = undefined;
     }
   }
 
@@ -148,7 +157,12 @@ export class ReceivingChannel {
       if (read < payload.length) throw this.#cutShort("a payload", payload.length, read);
       if (!isPlain) {
         const level = method.levels?.default ?? 0;
-        this.#receiver ??= await method.receiveSetup({ pageSize, engine, level });
+        const { fallback, verify } = this.#session;
+        this.#receiver ??= await setUpReceiver(
+          method,
+          { pageSize, engine, level, fallback, verify },
+          () => this.counters.verifyCaught++,
+        );
         await this.#decode(method.name, payload, pages);
       }
       ram.writePages(packet.block!, offsets.subarray(0, normalPages), pages);

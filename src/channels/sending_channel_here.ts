@@ -1,8 +1,9 @@
 /** A sending channel in the main thread, on whatever connections there are. */
-import type { Engine } from "../engines/engine.ts";
+import type { Engine, EngineCounts } from "../engines/engine.ts";
 import type { Method, MethodSender } from "../methods/method.ts";
 import type { Connection } from "../transport/connection.ts";
 import { type ChannelCounters, makeCounters } from "./counters.ts";
+import { setUpSender } from "./verify.ts";
 import { SendingChannel, type SendingChannelOptions } from "./sending_channel.ts";
 
 /** What a sending channel in this thread needs. */
@@ -16,6 +17,10 @@ export interface SendingChannelHereOptions
   level: number;
   /** Whether methods of single pages compress more. */
   dense: boolean;
+  /** Whether software may step in for a device that is busy or fails. */
+  fallback: boolean;
+  /** Whether every payload is decompressed and compared before it is sent. */
+  verify: boolean;
   /** Whether uadk compresses. */
   uadkCompress: boolean;
   /** The guest's uuid, 16 bytes. */
@@ -38,9 +43,15 @@ export class SendingChannelHere {
     this.counters = makeCounters(options.id);
   }
 
+  /** What became of the pages so far, on an engine that has a device. */
+  get engineCounts(): EngineCounts | undefined {
+    return this.#sender?.counts?.();
+  }
+
   /** Sets the method up. */
   async setUp(): Promise<void> {
-    this.#sender = await this.#options.method.sendSetup(this.#options);
+    const { method } = this.#options;
+    this.#sender = await setUpSender(method, this.#options, () => this.counters.verifyCaught++);
   }
 
   /** Connects and greets. */

@@ -1,6 +1,7 @@
 /** The thread of one channel: blocking sockets, files and codecs, the same channel code. */
 import { parentPort } from "node:worker_threads";
 import { nativeIo } from "../../ffi/io.ts";
+import type { EngineCounts } from "../engines/engine.ts";
 import { selectEngine } from "../engines/select.ts";
 import { CancelledError, packError } from "../errors.ts";
 import { methodByName } from "../methods/registry.ts";
@@ -17,6 +18,7 @@ import { PageWork } from "./page_work.ts";
 import { ReceivingChannel } from "./receiving_channel.ts";
 import { SharedState } from "./shared_state.ts";
 import { type PageSorter, SendingChannel } from "./sending_channel.ts";
+import { setUpSender } from "./verify.ts";
 import type {
   IdleTask,
   ReceiveMessage,
@@ -60,6 +62,10 @@ class WorkerSession implements ChannelSession {
   };
   ram: GuestRam | undefined;
   isEnding = false;
+  readonly fallback: boolean;
+  readonly verify: boolean;
+  /** What became of the pages on an engine with a device, so far. */
+  engineCounts: () => EngineCounts | undefined = () => undefined;
   readonly #state: SharedState;
   readonly #method: MethodAgreement;
   #access: SharedRamAccess | undefined;
@@ -67,6 +73,8 @@ class WorkerSession implements ChannelSession {
 
   constructor(task: ReceiveTask) {
     this.pageSize = Promise.resolve(task.pageSize);
+    this.fallback = task.fallback;
+    this.verify = task.verify;
     this.#state = new SharedState(task.state);
     this.#method = new MethodAgreement(this.#state, task.method, task.engine);
   }
@@ -85,6 +93,7 @@ class WorkerSession implements ChannelSession {
       type: "sync",
       packets: Float64Array.from(this.#packets.splice(0)),
       repeated: this.ram?.repeated ?? 0,
+      engineCounts: this.engineCounts(),
     });
     if (this.ram !== undefined) this.ram.repeated = 0;
     const message = await released;
@@ -107,7 +116,9 @@ async function receive(task: ReceiveTask): Promise<void> {
   connection.bytesRead = GREETING_SIZE;
   const counters = makeCounters(task.id, task.counters);
   try {
-    await new ReceivingChannel(task.id, connection, session, counters).run();
+    const channel = new ReceivingChannel(task.id, connection, session, counters);
+    session.engineCounts = () => channel.engineCounts;
+    await channel.run();
   } finally {
     session.close();
   }
@@ -120,7 +131,8 @@ const sortNatively: PageSorter = (pages, pageSize, normal, zeros) =>
 async function send(task: SendTask): Promise<void> {
   const method = methodByName(task.method)!;
   const engine = selectEngine(method, "encodes", task.engine);
-  const sender = await method.sendSetup({ ...task, engine });
+  const counters = makeCounters(task.id, task.counters);
+  const sender = await setUpSender(method, { ...task, engine }, () => counters.verifyCaught++);
   const source = new SharedRamAccess(task.source, task.blocks);
   try {
     tell({ type: "ready" });
@@ -141,13 +153,14 @@ async function send(task: SendTask): Promise<void> {
           work: new PageWork(task.blocks, task.work),
           sortPages: sortNatively,
           sendZeroPages: (block, offsets) => tell({ type: "zeros", block, offsets }),
-          counters: makeCounters(task.id, task.counters),
+          counters,
         });
         await channel.greet(task.uuid);
       } else {
         await channel![command]();
       }
-      tell(fd === undefined ? { type: "ok" } : { type: "ok", fd });
+      const engineCounts = sender.counts?.();
+      tell({ type: "ok", ...(fd === undefined ? {} : { fd }), engineCounts });
     }
   } finally {
     sender.cleanup();

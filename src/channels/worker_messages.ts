@@ -1,4 +1,5 @@
 /** What the main thread and a channel's worker say to each other. */
+import type { EngineCounts } from "../engines/engine.ts";
 import type { ErrorMessage } from "../errors.ts";
 import type { RamBlock } from "../protocol/ram_packet.ts";
 import type { SharedRam } from "../ram/target.ts";
@@ -14,6 +15,8 @@ export interface ReceiveTask {
   pageSize: number;
   method: string | undefined;
   engine: string | undefined;
+  fallback: boolean;
+  verify: boolean;
   counters: SharedArrayBuffer;
   state: SharedArrayBuffer;
 }
@@ -49,6 +52,8 @@ export type ReceiveMessage =
     packets: Float64Array;
     /** Pages that came again since the last. */
     repeated: number;
+    /** What became of the pages on an engine with a device, all together. */
+    engineCounts: EngineCounts | undefined;
   }
   | { /** The stream ended where it may. */ type: "leave" }
   | WorkerEnd;
@@ -67,6 +72,8 @@ export interface SendTask {
   level: number;
   engine: string | undefined;
   dense: boolean;
+  fallback: boolean;
+  verify: boolean;
   uadkCompress: boolean;
   zeroPages: ZeroPages;
   pageSize: number;
@@ -83,6 +90,6 @@ export type SendCommand = "connect" | "sync" | "sendAll" | "end";
 /** From a sending worker. */
 export type SendMessage =
   | { /** The method is set up. */ type: "ready" }
-  | { /** A command is done. */ type: "ok"; fd?: number }
+  | { /** A command is done. */ type: "ok"; fd?: number; engineCounts: EngineCounts | undefined }
   | { /** Zero pages for the main channel. */ type: "zeros"; block: string; offsets: Float64Array }
   | WorkerEnd;

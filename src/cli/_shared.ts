@@ -1,6 +1,5 @@
 /** Options and habits that several verbs share. */
 import process from "node:process";
-import { engineNames } from "../engines/select.ts";
 import { methodNames } from "../methods/registry.ts";
 import { TRANSPORTS } from "../migration/transports.ts";
 import type { OptionSpec } from "./args.ts";
@@ -11,14 +10,6 @@ export const methodOption: OptionSpec = {
   value: "METHOD",
   choices: methodNames(),
   help: "compression method",
-};
-
-/** `--engine`. */
-export const engineOption: OptionSpec = {
-  kind: "text",
-  value: "ENGINE",
-  choices: engineNames(),
-  help: "what computes the method (default auto)",
 };
 
 /** `--transport`. */

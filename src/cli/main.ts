@@ -16,6 +16,7 @@ import { didYouMean, helpOf, parseOptions, type Verb } from "./args.ts";
 import { demo } from "./demo.ts";
 import { EXIT, exitCodeOf } from "./exit_code.ts";
 import { inspect } from "./inspect.ts";
+import { LIST, printEngines } from "./engines.ts";
 import { failureJson, print, tell } from "./output.ts";
 import { recv } from "./recv.ts";
 import { send } from "./send.ts";
@@ -57,6 +58,10 @@ export async function main(args: string[]): Promise<number> {
     const options = parseOptions(verb, rest);
     if (options.flag("help")) {
       print(helpOf(verb));
+      return EXIT.done;
+    }
+    if (options.text("engine") === LIST) {
+      printEngines(options.flag("json"));
       return EXIT.done;
     }
     return await verb.run(options);

@@ -1,6 +1,7 @@
 /** What the command prints: results on stdout, messages on stderr. */
 import process from "node:process";
 import { MultifdError } from "../errors.ts";
+import type { EngineCounts } from "../engines/engine.ts";
 import type { MigrationInfo } from "../migration/info.ts";
 import type { FinishedBlock } from "../ram/target.ts";
 import type { ChannelCounters } from "../channels/counters.ts";
@@ -40,6 +41,7 @@ export function channelJson(channel: ChannelCounters): Record<string, unknown> {
     normal: channel.normalPages,
     duplicate: channel.zeroPages,
     bytes: channel.bytes,
+    "verify-caught": channel.verifyCaught,
   };
 }
 
@@ -53,6 +55,8 @@ export function migrationJson(info: MigrationInfo): Record<string, unknown> {
     "finish-time": Math.round(info.finishTime),
     method: info.method,
     engine: info.engine,
+    ...(isSimulated(info.engine) ? { simulated: true } : {}),
+    ...(info.engineCounts === undefined ? {} : { "engine-counts": countsJson(info.engineCounts) }),
     transport: info.transport,
     channels: info.channels,
     machine: info.machine,
@@ -72,6 +76,32 @@ export function migrationJson(info: MigrationInfo): Record<string, unknown> {
     blocks: info.blocks.map(blockJson),
     "per-channel": info.perChannel.map(channelJson),
   };
+}
+
+/** What became of the pages, in the names of the JSON. */
+export function countsJson(counts: EngineCounts): Record<string, unknown> {
+  return {
+    "device-pages": counts.devicePages,
+    "software-pages": counts.softwarePages,
+    "raw-pages": counts.rawPages,
+    "busy-retries": counts.busyRetries,
+    "most-in-flight": counts.mostInFlight,
+    failures: counts.failures,
+  };
+}
+
+/** What became of the pages, in a line. */
+export function countsLine(engine: string, counts: EngineCounts): string {
+  const failures = Object.entries(counts.failures).map(([name, times]) => `${times} ${name}`);
+  return `${engine}: ${counts.devicePages} pages by the ${
+    isSimulated(engine) ? "simulated " : ""
+  }device, ${counts.softwarePages} by software, ${counts.rawPages} raw; queues were full ` +
+    `${counts.busyRetries} times${failures.length > 0 ? `; failures: ${failures.join(", ")}` : ""}`;
+}
+
+/** Whether an engine is a simulated device. */
+export function isSimulated(engine: string): boolean {
+  return engine.endsWith("-simulated");
 }
 
 /** A failure, in query-migrate's names where it has them. */

@@ -2,16 +2,11 @@ import { OptionError } from "../errors.ts";
 import { receive } from "../migration/receive.ts";
 import type { Transport } from "../migration/transports.ts";
 import type { Verb } from "./args.ts";
+import { engineOf, engineOptions } from "./engines.ts";
 import { EXIT } from "./exit_code.ts";
-import { formatBytes, migrationJson, print, summary, table, tell } from "./output.ts";
+import { countsLine, formatBytes, migrationJson, print, summary, table, tell } from "./output.ts";
 import { progressLine } from "./progress.ts";
-import {
-  engineOption,
-  methodOption,
-  timeoutOption,
-  transportOption,
-  withSignals,
-} from "./_shared.ts";
+import { methodOption, timeoutOption, transportOption, withSignals } from "./_shared.ts";
 
 /** `multifd recv`. */
 export const recv: Verb = {
@@ -31,7 +26,8 @@ export const recv: Verb = {
       value: "N",
       help: "how many channels will come (default: as many as are open at the first sync)",
     },
-    engine: engineOption,
+    ...engineOptions,
+    verify: { kind: "flag", help: "have software check what a device decompressed" },
     transport: transportOption,
     "max-ram": { kind: "size", value: "SIZE", help: "most guest RAM to take (default 1T)" },
     hash: {
@@ -71,7 +67,9 @@ export const recv: Verb = {
         into,
         method: options.text("method"),
         channels: options.number("channels"),
-        engine: options.text("engine"),
+        engine: engineOf(options),
+        verify: options.flag("verify"),
+        fallback: !options.flag("no-fallback"),
         transport: options.text<Transport>("transport"),
         maxRam: options.number("max-ram"),
         hash: options.text<"sha256" | "none">("hash"),
@@ -91,6 +89,9 @@ export const recv: Verb = {
       return EXIT.done;
     }
     print(`received ${summary(received)}`);
+    if (received.engineCounts !== undefined) {
+      print(countsLine(received.engine, received.engineCounts));
+    }
     print(table([
       ["block", "length", "sha256"],
       ...received.blocks.map((b) => [b.name, formatBytes(b.usedLength), b.sha256 ?? "not hashed"]),

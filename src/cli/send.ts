@@ -4,16 +4,11 @@ import type { ZeroPages } from "../channels/sending_channel.ts";
 import type { SyncMode } from "../protocol/main_channel.ts";
 import type { Transport } from "../migration/transports.ts";
 import type { Verb } from "./args.ts";
+import { engineOf, engineOptions } from "./engines.ts";
 import { EXIT } from "./exit_code.ts";
-import { migrationJson, print, summary } from "./output.ts";
+import { countsLine, migrationJson, print, summary } from "./output.ts";
 import { progressLine } from "./progress.ts";
-import {
-  engineOption,
-  methodOption,
-  timeoutOption,
-  transportOption,
-  withSignals,
-} from "./_shared.ts";
+import { methodOption, timeoutOption, transportOption, withSignals } from "./_shared.ts";
 
 /** `multifd send`. */
 export const send: Verb = {
@@ -25,7 +20,8 @@ export const send: Verb = {
     method: { ...methodOption, help: "compression method (default zstd)" },
     level: { kind: "number", value: "L", help: "compression level (default 1)" },
     channels: { kind: "number", value: "N", help: "number of channels, 1 to 255 (default 2)" },
-    engine: engineOption,
+    ...engineOptions,
+    verify: { kind: "flag", help: "decompress everything before it is sent, and compare" },
     transport: transportOption,
     "zero-pages": {
       kind: "text",
@@ -60,12 +56,14 @@ export const send: Verb = {
         method: options.text("method"),
         level: options.number("level"),
         channels: options.number("channels"),
-        engine: options.text("engine"),
+        engine: engineOf(options),
+        fallback: !options.flag("no-fallback"),
         transport: options.text<Transport>("transport"),
         zeroPages: options.text<ZeroPages>("zero-pages"),
         sync: options.text<SyncMode>("sync"),
         pageSize: options.number("page-size"),
         machine: options.text("machine"),
+        verify: options.flag("verify"),
         dense: options.flag("dense"),
         uadkCompress: options.flag("uadk-compress"),
         timeout: options.number("timeout"),
@@ -73,7 +71,14 @@ export const send: Verb = {
         onEvent: progressLine(options.flag("quiet")),
       })
     );
-    print(options.flag("json") ? JSON.stringify(migrationJson(info)) : `sent ${summary(info)}`);
+    if (options.flag("json")) {
+      print(JSON.stringify(migrationJson(info)));
+      return EXIT.done;
+    }
+    print(`sent ${summary(info)}`);
+    if (info.engineCounts !== undefined) print(countsLine(info.engine, info.engineCounts));
+    const caught = info.perChannel.reduce((sum, { verifyCaught }) => sum + verifyCaught, 0);
+    if (options.flag("verify")) print(`verify: ${caught} payloads were wrong and made anew`);
     return EXIT.done;
   },
 };

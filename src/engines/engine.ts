@@ -34,6 +34,56 @@ export interface CodecOptions {
   level: number;
   /** Whether an encoder of pages should compress more, more slowly. */
   dense?: boolean | undefined;
+  /** Whether software may step in for a device that is busy or fails. Default true. */
+  fallback?: boolean | undefined;
+  /** Whether a device's full queue is waited for, where software would step in. Default false. */
+  waitForQueue?: boolean | undefined;
+}
+
+/** What became of the pages on an engine that has a device. */
+export interface EngineCounts {
+  /** Pages that the device computed. */
+  devicePages: number;
+  /** Pages that software computed in its place. */
+  softwarePages: number;
+  /** Pages that were copied: they do not shrink. */
+  rawPages: number;
+  /** Submissions that found the device's queues full. */
+  busyRetries: number;
+  /** Most jobs in flight at once. */
+  mostInFlight: number;
+  /** How often each status came that was no success, by the library's name for it. */
+  failures: Record<string, number>;
+}
+
+/**
+ * Adds counts up.
+ *
+ * @param all Counts of several codecs; undefined ones are left out.
+ * @returns The sum, or undefined where there was nothing to add.
+ */
+export function sumCounts(all: Iterable<EngineCounts | undefined>): EngineCounts | undefined {
+  let sum: EngineCounts | undefined;
+  for (const counts of all) {
+    if (counts === undefined) continue;
+    sum ??= {
+      devicePages: 0,
+      softwarePages: 0,
+      rawPages: 0,
+      busyRetries: 0,
+      mostInFlight: 0,
+      failures: {},
+    };
+    sum.devicePages += counts.devicePages;
+    sum.softwarePages += counts.softwarePages;
+    sum.rawPages += counts.rawPages;
+    sum.busyRetries += counts.busyRetries;
+    sum.mostInFlight = Math.max(sum.mostInFlight, counts.mostInFlight);
+    for (const [name, times] of Object.entries(counts.failures)) {
+      sum.failures[name] = (sum.failures[name] ?? 0) + times;
+    }
+  }
+  return sum;
 }
 
 /** Turns a packet's pages into one piece of payload. */
@@ -46,6 +96,8 @@ export interface PacketEncoder {
    * @returns Bytes written.
    */
   encode(pages: Uint8Array, out: Uint8Array): MaybePromise<number>;
+  /** What became of the pages so far; missing, or undefined, where there is no device. */
+  counts?(): EngineCounts | undefined;
   /** Gives everything back; nothing may be called afterwards. */
   close(): void;
 }
@@ -60,6 +112,8 @@ export interface PacketDecoder {
    * @throws {CodecError} When the payload does not give exactly `out.length` bytes.
    */
   decode(payload: Uint8Array, out: Uint8Array): MaybePromise<void>;
+  /** What became of the pages so far; missing, or undefined, where there is no device. */
+  counts?(): EngineCounts | undefined;
   /** Gives everything back; nothing may be called afterwards. */
   close(): void;
 }
@@ -75,6 +129,8 @@ export interface PageEncoder {
    * @returns Bytes written, the sum of `lengths`.
    */
   encode(pages: Uint8Array, out: Uint8Array, lengths: Uint32Array): MaybePromise<number>;
+  /** What became of the pages so far; missing, or undefined, where there is no device. */
+  counts?(): EngineCounts | undefined;
   /** Gives everything back; nothing may be called afterwards. */
   close(): void;
 }
@@ -90,6 +146,8 @@ export interface PageDecoder {
    * @throws {CodecError} When a page does not give exactly a page, or does not use all its bytes.
    */
   decode(payload: Uint8Array, lengths: Uint32Array, out: Uint8Array): MaybePromise<void>;
+  /** What became of the pages so far; missing, or undefined, where there is no device. */
+  counts?(): EngineCounts | undefined;
   /** Gives everything back; nothing may be called afterwards. */
   close(): void;
 }
@@ -139,6 +197,8 @@ export class CodecError extends Error {
 export interface Engine {
   /** Its name, as `--engine` takes it. */
   readonly name: string;
+  /** Whether a device computes. */
+  readonly isDevice?: boolean;
   /** The formats it can compress into, here. */
   readonly encodes: readonly CodecFormat[];
   /** The formats it can decompress, here. */

@@ -1,9 +1,10 @@
 /** The one place where an engine is chosen: the fastest software first, the runtime's own last. */
-import { NATIVE_ENGINES, nativeEngine } from "../../ffi/engines.ts";
+import { enginesFor, NATIVE_ENGINES, nativeEngine, SIMULATED_ENGINES } from "../../ffi/engines.ts";
 import { EngineUnavailableError } from "../errors.ts";
 import type { Method } from "../methods/method.ts";
 import { builtin } from "./builtin.ts";
 import type { CodecFormat, Engine } from "./engine.ts";
+import { withFallback } from "./fallback.ts";
 
 /** Whether an engine must compress or decompress. */
 export type EngineDirection = "encodes" | "decodes";
@@ -12,6 +13,9 @@ export type EngineDirection = "encodes" | "decodes";
 export function engineNames(): string[] {
   return ["auto", ...NATIVE_ENGINES, builtin.name];
 }
+
+/** Chooses among the simulated devices: for tests, and for trying out. */
+export const SIMULATED = "simulated";
 
 /**
  * Chooses the engine of a method, for one direction.
@@ -29,21 +33,49 @@ export function selectEngine(
 ): Engine | undefined {
   const { format } = method;
   if (format === undefined) return undefined;
-  if (wanted === "auto") return bestEngine(method.name, format, direction);
-  const engine = wanted === builtin.name ? builtin : namedEngine(wanted);
-  if (engine[direction].includes(format)) return engine;
-  const verb = direction === "encodes" ? "compress" : "decompress";
-  throw new EngineUnavailableError(`Engine ${wanted} does not ${verb} method ${method.name}`);
+  const engine = wanted === "auto"
+    ? bestEngine(method, format, direction, true)
+    : namedEngine(wanted, format);
+  if (!engine[direction].includes(format)) {
+    const verb = direction === "encodes" ? "compress" : "decompress";
+    throw new EngineUnavailableError(`Engine ${wanted} does not ${verb} method ${method.name}`);
+  }
+  if (engine.isDevice !== true) return engine;
+  return withFallback(engine, softwareEngine(method, direction)!);
 }
 
-function namedEngine(name: string): Engine {
-  if (NATIVE_ENGINES.includes(name)) return nativeEngine(name);
+/**
+ * The fastest software engine of a method, for one direction.
+ *
+ * @param method The method.
+ * @param direction Whether it must compress or decompress.
+ * @returns The engine; undefined for a method that needs none.
+ */
+export function softwareEngine(method: Method, direction: EngineDirection): Engine | undefined {
+  const { format } = method;
+  if (format === undefined) return undefined;
+  return bestEngine(method, format, direction, false);
+}
+
+function namedEngine(wanted: string, format: CodecFormat): Engine {
+  if (wanted === builtin.name) return builtin;
+  const name = wanted === SIMULATED ? enginesFor(format, true)[0]?.name : wanted;
+  if (name === undefined) {
+    throw new EngineUnavailableError("No simulated device knows the method: only qpl and qatzip");
+  }
+  if (NATIVE_ENGINES.includes(name) || SIMULATED_ENGINES.includes(name)) return nativeEngine(name);
   const names = engineNames().join(", ");
   throw new EngineUnavailableError(`Engine ${name} is unknown; there are: ${names}`);
 }
 
-function bestEngine(method: string, format: CodecFormat, direction: EngineDirection): Engine {
-  for (const name of NATIVE_ENGINES) {
+function bestEngine(
+  method: Method,
+  format: CodecFormat,
+  direction: EngineDirection,
+  mayBeDevice: boolean,
+): Engine {
+  for (const { name, isDevice } of enginesFor(format, false)) {
+    if (isDevice === true && !mayBeDevice) continue;
     try {
       const engine = nativeEngine(name);
       if (engine[direction].includes(format)) return engine;
@@ -53,5 +85,5 @@ function bestEngine(method: string, format: CodecFormat, direction: EngineDirect
     }
   }
   if (builtin[direction].includes(format)) return builtin;
-  throw new EngineUnavailableError(`No engine here knows method ${method} (${format})`);
+  throw new EngineUnavailableError(`No engine here knows method ${method.name} (${format})`);
 }

@@ -32,6 +32,7 @@ export function pagesMethod(
         : undefined;
       return {
         prepare: (pages, out) => prepare(encoder, pages, context.pageSize, out),
+        counts: () => encoder?.counts?.(),
         cleanup: () => encoder?.close(),
       };
     },
@@ -42,6 +43,7 @@ export function pagesMethod(
           const lengths = readLengths(payload, pages.length / context.pageSize, context.pageSize);
           return decoder.decode(payload.subarray(4 * lengths.length), lengths, pages);
         },
+        counts: () => decoder.counts?.(),
         cleanup: () => decoder.close(),
       };
     },

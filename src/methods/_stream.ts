@@ -19,6 +19,7 @@ export function streamMethod(
       const encoder = engineOf(name, context).packetEncoder(format, context);
       return {
         prepare: (pages, out) => encoder.encode(pages, out),
+        counts: () => encoder.counts?.(),
         cleanup: () => encoder.close(),
       };
     },
@@ -26,6 +27,7 @@ export function streamMethod(
       const decoder = engineOf(name, context).packetDecoder(format, context);
       return {
         receive: (payload, pages) => decoder.decode(payload, pages),
+        counts: () => decoder.counts?.(),
         cleanup: () => decoder.close(),
       };
     },

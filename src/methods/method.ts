@@ -6,7 +6,7 @@
  * @module
  */
 import { ProtocolError } from "../errors.ts";
-import type { CodecFormat, Engine, MaybePromise } from "../engines/engine.ts";
+import type { CodecFormat, Engine, EngineCounts, MaybePromise } from "../engines/engine.ts";
 
 /** What a method's side of a channel is set up with. */
 export interface MethodContext {
@@ -18,6 +18,8 @@ export interface MethodContext {
   level: number;
   /** Whether a method of single pages compresses more, more slowly. */
   dense?: boolean | undefined;
+  /** Whether software may step in for a device that is busy or fails. Default true. */
+  fallback?: boolean | undefined;
   /** Whether uadk compresses its pages; only receivers with the device can read that. */
   uadkCompress?: boolean | undefined;
 }
@@ -32,6 +34,8 @@ export interface MethodSender {
    * @returns Bytes of payload.
    */
   prepare(pages: Uint8Array, out: Uint8Array): MaybePromise<number>;
+  /** What became of the pages so far, where the engine has a device. */
+  counts?(): EngineCounts | undefined;
   /** Cleans up; called once. */
   cleanup(): void;
 }
@@ -45,6 +49,8 @@ export interface MethodReceiver {
    * @param pages Where the pages go: exactly the packet's normal pages.
    */
   receive(payload: Uint8Array, pages: Uint8Array): MaybePromise<void>;
+  /** What became of the pages so far, where the engine has a device. */
+  counts?(): EngineCounts | undefined;
   /** Cleans up; called once. */
   cleanup(): void;
 }

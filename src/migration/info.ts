@@ -1,5 +1,6 @@
 /** What a migration reports: its events while it runs, its figures when it is over. */
 import type { ChannelCounters } from "../channels/counters.ts";
+import type { EngineCounts } from "../engines/engine.ts";
 import type { FinishedBlock } from "../ram/target.ts";
 
 /** Figures of a migration's RAM. */
@@ -52,6 +53,8 @@ export interface MigrationInfo {
   blocks: FinishedBlock[];
   /** Counters of each channel. */
   perChannel: ChannelCounters[];
+  /** What became of the pages, where the engine has a device. */
+  engineCounts: EngineCounts | undefined;
 }
 
 /** How far a migration is. */

@@ -27,6 +27,10 @@ export interface ReceiveOptions {
   channels?: number | undefined;
   /** Engine to decompress with. Default `auto`. */
   engine?: string | undefined;
+  /** Whether software may step in for a device that is busy or fails. Default true. */
+  fallback?: boolean | undefined;
+  /** Has software decompress, too, what a device did, and compares. Default false. */
+  verify?: boolean | undefined;
   /**
    * `native`: the shim's sockets, a worker for each channel; `runtime`: the runtime's own
    * sockets, all in this thread. Default `auto`: native where it can be used, but for a
@@ -95,6 +99,8 @@ export async function receive(options: ReceiveOptions): Promise<Received> {
     method: options.method,
     channels,
     engine: options.engine,
+    fallback: options.fallback,
+    verify: options.verify,
     maxRam: options.maxRam,
     missingAsZero: options.missing === "zero",
     timeout,

@@ -6,13 +6,14 @@ import { ReceivingChannelInWorker } from "../channels/channel_in_worker.ts";
 import { ChannelWorker } from "../channels/channel_worker.ts";
 import type { ChannelCounters } from "../channels/counters.ts";
 import { identify } from "../channels/identify.ts";
-import { ReceiveSession } from "../channels/receive_session.ts";
+import { ReceiveSession, type ReceiveSessionOptions } from "../channels/receive_session.ts";
 import { ReceivingChannel } from "../channels/receiving_channel.ts";
 import { ProtocolError } from "../errors.ts";
 import type { Greeting } from "../protocol/greeting.ts";
 import type { MainChannelEvent } from "../protocol/main_channel_event.ts";
 import { MainChannelReader } from "../protocol/main_channel_reader.ts";
 import type { VmTail } from "../protocol/vm_tail.ts";
+import { sumCounts } from "../engines/engine.ts";
 import { GuestRam } from "../ram/guest_ram.ts";
 import { formatUuid } from "../ram/manifest.ts";
 import type { FinishedBlock, RamTarget } from "../ram/target.ts";
@@ -33,15 +34,11 @@ import { SourceAnswers } from "./source_answers.ts";
 const DEFAULT_CHANNELS = 2;
 
 /** What a receiver needs. */
-export interface ReceiverOptions {
+export interface ReceiverOptions extends ReceiveSessionOptions {
   /** Where the RAM goes. */
   target: RamTarget;
-  /** The one method to take; undefined takes what arrives. */
-  method?: string | undefined;
   /** How many channels will come; undefined finds out. */
   channels?: number | undefined;
-  /** Engine to decode with; `auto` if undefined. */
-  engine?: string | undefined;
   /** Most bytes of RAM. */
   maxRam?: number | undefined;
   /** Takes pages that never arrive as zero. */
@@ -113,7 +110,7 @@ export class Receiver {
     this.#options = options;
     this.#channelCount = options.channels;
     this.#reader = new MainChannelReader({ maxRam: options.maxRam });
-    this.#session = new ReceiveSession(options.method, options.engine);
+    this.#session = new ReceiveSession(options);
     this.#lifeline = new Lifeline({
       signal: options.signal,
       timeout: options.acceptTimeout ?? options.timeout,
@@ -416,6 +413,7 @@ export class Receiver {
       ram: info,
       blocks,
       perChannel: this.#counters(),
+      engineCounts: sumCounts([...this.#channels.values()].map((channel) => channel.engineCounts)),
       uuid: formatUuid(uuid),
       tail,
       sync: this.#sync,

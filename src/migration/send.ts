@@ -42,6 +42,10 @@ export interface SendOptions {
   channels?: number | undefined;
   /** Engine to compress with. Default `auto`. */
   engine?: string | undefined;
+  /** Whether software may step in for a device that is busy or fails. Default true. */
+  fallback?: boolean | undefined;
+  /** Decompresses everything that was compressed before it is sent. Default false. */
+  verify?: boolean | undefined;
   /**
    * `native`: the shim's sockets, a worker for each channel; `runtime`: the runtime's own
    * sockets, all in this thread. Default `auto`: native where it can be used.
@@ -108,6 +112,8 @@ export async function send(options: SendOptions): Promise<MigrationInfo> {
       zeroPages,
       uuid,
       dense: options.dense === true,
+      fallback: options.fallback !== false,
+      verify: options.verify === true,
       uadkCompress: options.uadkCompress === true,
     };
     const ram = source.share?.();

@@ -1,6 +1,7 @@
 /** The sending side of a migration: set-up, one pass over the RAM, syncs, the end. */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { ChannelCounters } from "../channels/counters.ts";
+import { type EngineCounts, sumCounts } from "../engines/engine.ts";
 import { PageWork } from "../channels/page_work.ts";
 import { MultifdError, PeerClosedError, PeerFailedError, ProtocolError } from "../errors.ts";
 import type { SyncMode } from "../protocol/main_channel.ts";
@@ -21,6 +22,8 @@ import { Lifeline } from "./lifeline.ts";
 export interface SenderChannel {
   /** What went out so far. */
   readonly counters: ChannelCounters;
+  /** What became of the pages so far, on an engine that has a device. */
+  readonly engineCounts: EngineCounts | undefined;
   /** Sets the method up. */
   setUp(): Promise<void>;
   /** Connects and greets. */
@@ -299,6 +302,7 @@ export class Sender {
       ram: this.#ramInfo(),
       blocks: source.blocks.map((block) => ({ ...block, sha256: undefined, missing: 0 })),
       perChannel: this.#channels.map((channel) => channel.counters),
+      engineCounts: sumCounts(this.#channels.map((channel) => channel.engineCounts)),
     };
   }
 }

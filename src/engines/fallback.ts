@@ -1,0 +1,108 @@
+/** A device with software behind it: what the device refuses, software does. */
+import { EngineError } from "../errors.ts";
+import {
+  type CodecOptions,
+  type Engine,
+  type EngineCounts,
+  type MaybePromise,
+  sumCounts,
+} from "./engine.ts";
+
+/** As much of any codec as stepping in needs. */
+interface Codec {
+  counts?(): EngineCounts | undefined;
+  close(): void;
+}
+
+/** A codec of the device, and one of software from when it is first needed. */
+class Pair<C extends Codec> {
+  readonly #device: C;
+  readonly #open: () => C;
+  readonly #pageSize: number;
+  #software: C | undefined;
+  #softwarePages = 0;
+
+  constructor(device: C, open: () => C, pageSize: number) {
+    this.#device = device;
+    this.#open = open;
+    this.#pageSize = pageSize;
+  }
+
+  /** Has the device do it, or software where the device fails at it. */
+  run<T>(pages: Uint8Array, use: (codec: C) => MaybePromise<T>): MaybePromise<T> {
+    try {
+      return use(this.#device);
+    } catch (error) {
+      if (!(error instanceof EngineError)) throw error;
+      this.#software ??= this.#open();
+      this.#softwarePages += pages.length / this.#pageSize;
+      return use(this.#software);
+    }
+  }
+
+  counts(): EngineCounts | undefined {
+    const counts = sumCounts([this.#device.counts?.()]);
+    if (counts !== undefined) counts.softwarePages += this.#softwarePages;
+    return counts;
+  }
+
+  close(): void {
+    this.#device.close();
+    this.#software?.close();
+  }
+}
+
+/**
+ * Puts software behind a device. Only for formats that keep nothing from packet to packet.
+ *
+ * @param device The device's engine.
+ * @param software Does what the device fails at.
+ * @returns An engine of the device's name; with `fallback: false` it is the device alone.
+ */
+export function withFallback(device: Engine, software: Engine): Engine {
+  const pair = <C extends Codec>(
+    options: CodecOptions,
+    open: (engine: Engine) => C,
+  ): Pair<C> => new Pair(open(device), () => open(software), options.pageSize);
+  return {
+    ...device,
+    packetEncoder(format, options) {
+      if (options.fallback === false) return device.packetEncoder(format, options);
+      const both = pair(options, (engine) => engine.packetEncoder(format, options));
+      return {
+        encode: (pages, out) => both.run(pages, (codec) => codec.encode(pages, out)),
+        counts: () => both.counts(),
+        close: () => both.close(),
+      };
+    },
+    packetDecoder(format, options) {
+      if (options.fallback === false) return device.packetDecoder(format, options);
+      const both = pair(options, (engine) => engine.packetDecoder(format, options));
+      return {
+        decode: (payload, out) => both.run(out, (codec) => codec.decode(payload, out)),
+        counts: () => both.counts(),
+        close: () => both.close(),
+      };
+    },
+    pageEncoder(format, options) {
+      if (options.fallback === false) return device.pageEncoder(format, options);
+      const both = pair(options, (engine) => engine.pageEncoder(format, options));
+      return {
+        encode: (pages, out, lengths) =>
+          both.run(pages, (codec) => codec.encode(pages, out, lengths)),
+        counts: () => both.counts(),
+        close: () => both.close(),
+      };
+    },
+    pageDecoder(format, options) {
+      if (options.fallback === false) return device.pageDecoder(format, options);
+      const both = pair(options, (engine) => engine.pageDecoder(format, options));
+      return {
+        decode: (payload, lengths, out) =>
+          both.run(out, (codec) => codec.decode(payload, lengths, out)),
+        counts: () => both.counts(),
+        close: () => both.close(),
+      };
+    },
+  };
+}
