@@ -14,6 +14,7 @@ import process from "node:process";
 import { MultifdError } from "../errors.ts";
 import { didYouMean, helpOf, parseOptions, type Verb } from "./args.ts";
 import { demo } from "./demo.ts";
+import { doctor } from "./doctor.ts";
 import { EXIT, exitCodeOf } from "./exit_code.ts";
 import { inspect } from "./inspect.ts";
 import { LIST, printEngines } from "./engines.ts";
@@ -21,7 +22,7 @@ import { failureJson, print, tell } from "./output.ts";
 import { recv } from "./recv.ts";
 import { send } from "./send.ts";
 
-const verbs: readonly Verb[] = [send, recv, inspect, demo];
+const verbs: readonly Verb[] = [send, recv, inspect, doctor, demo];
 
 function help(): string {
   const list = verbs.map(({ name, summary }) => `  ${name.padEnd(10)} ${summary}`).join("\n");
