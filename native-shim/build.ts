@@ -12,6 +12,7 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import process from "node:process";
+import { fileURLToPath } from "node:url";
 import {
   CACHE_VARIABLES,
   cacheDirectory,
@@ -26,10 +27,13 @@ export const SOURCES: readonly string[] = [
   "codec.h",
   "common.h",
   "counts.h",
+  "glibc_compat.c",
   "io.c",
   "io.h",
   "isal.c",
   "libdeflate.c",
+  "qatzip.c",
+  "qpl.c",
   "software.c",
   "zstd.c",
 ];
@@ -94,6 +98,12 @@ function howToUse(directory: string): string[] {
   return [...lines, `Deno needs --allow-ffi=${directory}${environment}`];
 }
 
+/** Where fetch_accelerators.ts puts libqpl and libqatzip: beside this file. */
+function vendor(): string[] {
+  if (!import.meta.url.startsWith("file:")) return [];
+  return [`VENDOR=${fileURLToPath(new URL("vendor", import.meta.url))}`];
+}
+
 /** Builds and installs; false where something that could be built was not. */
 async function build(directory: string | undefined): Promise<boolean> {
   const missing = missingTool();
@@ -104,7 +114,10 @@ async function build(directory: string | undefined): Promise<boolean> {
     // relative, since make knows no spaces in names
     const out = "build";
     const make = ["--no-print-directory", "--silent", "--keep-going", `OUT=${out}`, "all"];
-    const { status } = spawnSync("make", make, { cwd: temporary, stdio: "inherit" });
+    const { status } = spawnSync("make", [...make, ...vendor()], {
+      cwd: temporary,
+      stdio: "inherit",
+    });
     const built = path.join(temporary, out);
     const objects = fs.existsSync(built)
       ? fs.readdirSync(built).filter((name) => name.endsWith(".so")).sort()

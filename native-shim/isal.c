@@ -1,18 +1,13 @@
 /* Intel ISA-L: the fastest deflate in software; encodes every deflate format, decodes streams. */
 #include <stdlib.h>
 
-#include <isa-l/crc.h>
-#include <isa-l/igzip_lib.h>
+#include <isa-l.h>
 
 #include "common.h"
 
 #define STRINGIFY(x) #x
 #define VERSION_TEXT(a, b, c) STRINGIFY(a) "." STRINGIFY(b) "." STRINGIFY(c)
-#ifdef ISAL_MAJOR_VERSION
 #define LIBRARY_VERSION VERSION_TEXT(ISAL_MAJOR_VERSION, ISAL_MINOR_VERSION, ISAL_PATCH_VERSION)
-#else
-#define LIBRARY_VERSION "2"
-#endif
 
 /* 2^12: what a receiver's hardware has as window */
 #define PAGE_WINDOW_BITS 12

@@ -1,9 +1,10 @@
 /** The runtimes and tools that the tests use, and running them. */
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { fetchAccelerators } from "../native-shim/fetch_accelerators.ts";
 
 /** The project's folder. */
 export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
@@ -39,6 +40,30 @@ export function runTool(
   return status === 0;
 }
 
+/** Runs a tool while others run, with its output in a file; true if it ended well. */
+export function startTool(
+  command: string,
+  args: string[],
+  env: Record<string, string>,
+  file: string,
+): Promise<boolean> {
+  console.error(`$ ${[path.basename(command), ...args].join(" ")} > ${path.relative(root, file)}`);
+  const output = fs.openSync(file, "w");
+  const child = spawn(command, args, {
+    cwd: root,
+    stdio: ["ignore", output, output],
+    env: { ...process.env, ...env },
+  });
+  fs.closeSync(output);
+  return new Promise((resolve) => {
+    child.on("error", (error) => {
+      console.error(error.message);
+      resolve(false);
+    });
+    child.on("close", (status) => resolve(status === 0));
+  });
+}
+
 /** Installs Bun, its types and TypeScript from the lock file, where they are not there yet. */
 function installPackages(): void {
   const installed = path.join(root, "node_modules", ".package-lock.json");
@@ -54,14 +79,16 @@ function installPackages(): void {
 /** What the shim is built with, by the file that shows it is there. */
 const DEBIAN_PACKAGES: Record<string, string> = {
   gcc: "/usr/bin/gcc",
+  "g++": "/usr/bin/g++",
   "libc6-dev": "/usr/include/stdio.h",
   make: "/usr/bin/make",
   "libisal-dev": "/usr/include/isa-l/igzip_lib.h",
   "libdeflate-dev": "/usr/include/libdeflate.h",
   "libzstd-dev": "/usr/include/zstd.h",
+  "zlib1g-dev": "/usr/include/zlib.h",
 };
 
-/** Installs the shim's compiler and headers on Debian as root, and builds it. */
+/** Installs the shim's compiler and headers on Debian as root, fetches the rest, and builds it. */
 function buildShim(): void {
   const missing = Object.entries(DEBIAN_PACKAGES)
     .filter(([, file]) => !fs.existsSync(file))
@@ -76,7 +103,12 @@ function buildShim(): void {
   } else if (missing.length > 0) {
     console.error(`missing, and not Debian as root: ${missing.join(", ")}`);
   }
-  const make = ["-C", path.join(root, "native-shim"), "--no-print-directory"];
+  try {
+    fetchAccelerators();
+  } catch (error) {
+    console.error(`no tests of libqpl and libqatzip: ${(error as Error).message}`);
+  }
+  const make = ["-C", path.join(root, "native-shim"), "--no-print-directory", "all", "sim"];
   if (!runTool("make", make)) throw new Error("Set-up failed: make did not build the shim");
 }
 

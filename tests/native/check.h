@@ -1,4 +1,4 @@
-/* What codec_check.c checks with: random numbers, and buffers exactly as long as they say. */
+/* What codec_check.c and io_check.c check with: random numbers, and buffers exactly as long as they say. */
 #ifndef MULTIFD_CHECK_H
 #define MULTIFD_CHECK_H
 
@@ -74,7 +74,7 @@ static struct buffer take(uint32_t size)
 	return buffer;
 }
 
-static struct buffer copy_of(const uint8_t *bytes, uint32_t size)
+static inline struct buffer copy_of(const uint8_t *bytes, uint32_t size)
 {
 	struct buffer buffer = take(size);
 
@@ -107,7 +107,7 @@ static void fill_page(uint8_t *page, uint32_t size, uint32_t kind)
 		page[i] = i < size / 4 ? (uint8_t)below(256) : page[i - size / 4];
 }
 
-static struct buffer pages_of(uint32_t count, uint32_t page_size)
+static inline struct buffer pages_of(uint32_t count, uint32_t page_size)
 {
 	struct buffer pages = take(count * page_size);
 	uint32_t kind = below(6);

@@ -361,8 +361,9 @@ static void lying_lengths(uint32_t format)
 						 4097, 65536, UINT32_MAX, UINT32_MAX / 2 };
 		struct buffer pages = pages_of(count, page_size);
 		struct buffer out = take(pages.size);
+		struct codec *encoder = open_source(format, page_size, 1, 0);
 		struct codec *decoder = must_open(format, CODEC_DECODE, page_size, 0, 0);
-		struct payload sent = next_payload(NULL, format, 1, pages, page_size);
+		struct payload sent = next_payload(encoder, format, 1, pages, page_size);
 		uint32_t *length = &lengths_in(&sent)[below(count)];
 		uint32_t was = *length;
 
@@ -371,6 +372,7 @@ static void lying_lengths(uint32_t format)
 		      "took %u for %u", *length, was);
 		*length = was;
 		must_decode(decoder, &sent, pages, out, page_size);
+		codec_close(encoder);
 		codec_close(decoder);
 		give_payload(sent);
 		give(pages);
@@ -456,12 +458,14 @@ static void extreme_levels(uint32_t format)
 {
 	static const int32_t levels[] = { INT32_MIN, -100000, -1000, -1, 0, 10, 23, 1000, INT32_MAX };
 
+	uint32_t flags = codec_device() == 0 ? UINT32_MAX : UINT32_MAX & ~CODEC_DEVICE;
+
 	doing = "extreme levels";
 	if (!can(format, CODEC_ENCODE))
 		return;
 	for (uint32_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
 		struct buffer pages = pages_of(3, 4096);
-		struct codec *codec = must_open(format, CODEC_ENCODE, 4096, levels[i], UINT32_MAX);
+		struct codec *codec = must_open(format, CODEC_ENCODE, 4096, levels[i], flags);
 
 		check(encode(codec, format, pages, 4096, 2 * PACKET, NULL) > 0, "level %d", levels[i]);
 		codec_reset(codec);

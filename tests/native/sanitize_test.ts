@@ -52,20 +52,37 @@ function run(command: string, args: string[], directory: string): string {
   return stdout;
 }
 
+/** Builds a check with the sanitizers and runs it; what it says. */
+function buildAndRun(name: string, args: string[]): string {
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), "multifd-sanitize-"));
+  try {
+    const binary = path.join(directory, name);
+    run("cc", [...FLAGS, "-o", binary, ...args], directory);
+    return run(binary, [], directory);
+  } finally {
+    fs.rmSync(directory, { recursive: true });
+  }
+}
+
 // it is C, and the same under every runtime
 if ("Deno" in globalThis) {
+  test("net_recv() keeps io.h's promises under the sanitizers", {
+    skip: whyNot("stdio.h") ?? false,
+  }, () => {
+    const sources = [path.join(here, "io_check.c"), path.join(shim, "io.c")];
+    assertMatch(buildAndRun("io", sources), /^\d{4,} checks\n$/);
+  });
+
   for (const { name, header, options, link } of LIBRARIES) {
     const skip = whyNot(header) ?? false;
     test(`the ${name} codec keeps codec.h's promises under the sanitizers`, { skip }, () => {
-      const directory = fs.mkdtempSync(path.join(os.tmpdir(), "multifd-sanitize-"));
-      try {
-        const binary = path.join(directory, name);
-        const sources = [path.join(here, "codec_check.c"), path.join(shim, `${name}.c`)];
-        run("cc", [...FLAGS, ...options, "-o", binary, ...sources, link], directory);
-        assertMatch(run(binary, [], directory), /^\d formats, \d{5,} checks, \d{3,} refused\n$/);
-      } finally {
-        fs.rmSync(directory, { recursive: true });
-      }
+      const sources = [
+        path.join(here, "codec_check.c"),
+        path.join(shim, `${name}.c`),
+        path.join(shim, "software.c"),
+      ];
+      const said = buildAndRun(name, [...options, ...sources, link]);
+      assertMatch(said, /^\d formats, \d{5,} checks, \d{3,} refused\n$/);
     });
   }
 }

@@ -1,0 +1,147 @@
+/* What io.h promises of net_recv(), tried on a socket pair under the sanitizers. */
+#include "../../native-shim/io.h"
+#include "check.h"
+
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+
+#define STREAM 20000u
+#define ROUNDS 40u
+#define TOO_MUCH (64u * 1024u * 1024u + 1)
+
+static uint8_t stream[STREAM];
+
+struct pair {
+	int reader;
+	int writer;
+};
+
+static struct pair open_pair(void)
+{
+	int fds[2];
+
+	check(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0, "socketpair: %d", errno);
+	return (struct pair){ fds[0], fds[1] };
+}
+
+static void write_stream(int fd, uint32_t from, uint32_t size)
+{
+	check(net_send(fd, stream + from, size, NULL, 0) == 0, "net_send");
+}
+
+/* Reads once and checks every byte; both buffers are exactly as long as they say. */
+static int32_t receive(int fd, uint32_t at, uint32_t size, uint32_t room)
+{
+	struct buffer into = take(size);
+	struct buffer ahead = take(room);
+	int32_t got = net_recv(fd, into.bytes, size, ahead.bytes, room);
+	uint32_t read;
+
+	check(got >= 0 && (uint32_t)got <= size + room, "%u and %u: %d", size, room, got);
+	read = (uint32_t)got < size ? (uint32_t)got : size;
+	check(memcmp(into.bytes, stream + at, read) == 0, "bytes from %u", at);
+	check(memcmp(ahead.bytes, stream + at + read, (uint32_t)got - read) == 0, "ahead of %u", at);
+	give(into);
+	give(ahead);
+	return got;
+}
+
+/* Everything is there already, and the end is behind it. */
+static void all_there(void)
+{
+	static const uint32_t sizes[] = { 0, 1, 63, 64, 65, 1344, 5000 };
+	static const uint32_t rooms[] = { 0, 1, 100, 1344 };
+	const uint32_t there = 64;
+
+	doing = "net_recv() of what is there";
+	for (uint32_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		for (uint32_t j = 0; j < sizeof(rooms) / sizeof(rooms[0]); j++) {
+			struct pair pair = open_pair();
+			uint32_t most = sizes[i] + rooms[j];
+			/* without a byte to wait for, nothing is read */
+			uint32_t expected = sizes[i] == 0 ? 0 : most < there ? most : there;
+			int32_t got;
+
+			write_stream(pair.writer, 0, there);
+			close(pair.writer);
+			got = receive(pair.reader, 0, sizes[i], rooms[j]);
+			check((uint32_t)got == expected, "%u and %u: %d", sizes[i], rooms[j], got);
+			if (expected == there)
+				check(receive(pair.reader, 0, 1, rooms[j]) == 0, "the end");
+			close(pair.reader);
+		}
+	}
+}
+
+static void on_alarm(int number)
+{
+	(void)number;
+}
+
+/* Pieces come one after another while signals interrupt the reader. */
+static void piece_by_piece(void)
+{
+	struct sigaction action = { .sa_handler = on_alarm };
+	struct itimerval often = { { 0, 300 }, { 0, 300 } };
+	struct itimerval never = { { 0, 0 }, { 0, 0 } };
+
+	doing = "net_recv() of pieces that come late";
+	check(sigaction(SIGALRM, &action, NULL) == 0, "sigaction: %d", errno);
+	for (uint32_t round = 0; round < ROUNDS; round++) {
+		struct pair pair = open_pair();
+		uint32_t piece = 100 + below(8000);
+		uint32_t at = 0;
+		pid_t writer = fork();
+
+		check(writer >= 0, "fork: %d", errno);
+		if (writer == 0) {
+			for (uint32_t from = 0; from < STREAM; from += piece) {
+				write_stream(pair.writer, from, from + piece < STREAM ? piece : STREAM - from);
+				usleep(below(500));
+			}
+			_exit(0);
+		}
+		close(pair.writer);
+		setitimer(ITIMER_REAL, &often, NULL);
+		while (at < STREAM) {
+			uint32_t size = 1 + below(6000);
+			int32_t got = receive(pair.reader, at, size, below(2) * below(1345));
+
+			check((uint32_t)got >= size || at + (uint32_t)got == STREAM, "%d of %u", got, size);
+			at += (uint32_t)got;
+		}
+		setitimer(ITIMER_REAL, &never, NULL);
+		check(receive(pair.reader, 0, 10, 10) == 0, "the end");
+		close(pair.reader);
+		check(waitpid(writer, NULL, 0) == writer, "waitpid: %d", errno);
+	}
+}
+
+static void bad_calls(void)
+{
+	struct pair pair = open_pair();
+	uint8_t byte = 0;
+
+	doing = "net_recv() where it cannot";
+	check(net_recv(-1, &byte, 1, &byte, 0) == -EBADF, "no socket");
+	check(net_recv(pair.reader, &byte, TOO_MUCH, &byte, 0) == -EINVAL, "too much");
+	check(net_recv(pair.reader, &byte, 1, &byte, TOO_MUCH) == -EINVAL, "too much ahead");
+	/* who closes with bytes unread resets the connection */
+	write_stream(pair.reader, 0, 1);
+	close(pair.writer);
+	check(net_recv(pair.reader, &byte, 1, &byte, 0) == -ECONNRESET, "reset");
+	close(pair.reader);
+}
+
+int main(void)
+{
+	for (uint32_t i = 0; i < STREAM; i++)
+		stream[i] = (uint8_t)below(256);
+	all_there();
+	piece_by_piece();
+	bad_calls();
+	printf("%lu checks\n", checks);
+	return 0;
+}
