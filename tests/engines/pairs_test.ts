@@ -70,7 +70,7 @@ for (const { method, encoders, decoders } of METHODS) {
   }
 }
 
-for (const name of ["isal", "libdeflate", "zstd"]) {
+for (const name of ["isal", "libdeflate", "zstd", "qpl", "iaa-simulated", "qat-simulated"]) {
   testOf([name], `engine ${name} knows the formats that are tried here, and no others`, () => {
     const { encodes, decodes } = nativeEngine(name);
     const tried = (engines: "encoders" | "decoders") =>
