@@ -71,7 +71,7 @@ static qpl_status init_job(qpl_path_t path, qpl_job *job, uint32_t size)
 
 	memset(job, 0, size);
 	status = qpl_init_job(path, job);
-	job->numa_id = QPL_DEVICE_NUMA_ID_SOCKET;
+	job->numa_id = QPL_DEVICE_NUMA_ID_ANY;
 	return status;
 }
 

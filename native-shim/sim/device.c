@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
 
 #include "device.h"
@@ -217,12 +218,14 @@ static void compute(struct sim_job *job, uint64_t until)
 		job->status = job->work(job->argument);
 	if (job->fault == SIM_DELAY)
 		until += DELAY_NS * (1 + job->order % MAX_DELAY);
-	sleep_until(until);
+	if (until > now_ns())
+		sleep_until(until);
 }
 
 static void *run(void *unused)
 {
 	(void)unused;
+	prctl(PR_SET_TIMERSLACK, 1000); /* ns */
 	pthread_mutex_lock(&device.mutex);
 	while (true) {
 		struct sim_job *job = device.first;
@@ -237,8 +240,9 @@ static void *run(void *unused)
 		device.first = job->next;
 		until = now_ns();
 		if (device.config.rate > 0) {
-			if (device.free_at < until)
-				device.free_at = until;
+			/* what a thread overslept is made up for, what the device was idle is not */
+			if (device.free_at < job->submitted)
+				device.free_at = job->submitted;
 			device.free_at += (uint64_t)(job->bytes * 1000.0 / device.config.rate);
 			until = device.free_at;
 		}
@@ -375,6 +379,7 @@ bool sim_submit(struct sim_job *job)
 	job->is_done = false;
 	job->next = NULL;
 	if (is_taken) {
+		job->submitted = now_ns();
 		if (device.first == NULL)
 			device.first = job;
 		else

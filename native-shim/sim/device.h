@@ -36,6 +36,7 @@ struct sim_job {
 	enum sim_fault fault; /* what the schedule chose for it */
 	int32_t status;       /* what work returned, or the schedule's status */
 	uint64_t order;       /* number of the submission */
+	uint64_t submitted;   /* when, in ns */
 	bool is_queued;
 	bool is_done;
 	struct sim_job *next;

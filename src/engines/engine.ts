@@ -56,6 +56,16 @@ export interface EngineCounts {
   failures: Record<string, number>;
 }
 
+/** Counts of a codec that did nothing yet. */
+export const NO_COUNTS: EngineCounts = {
+  devicePages: 0,
+  softwarePages: 0,
+  rawPages: 0,
+  busyRetries: 0,
+  mostInFlight: 0,
+  failures: {},
+};
+
 /**
  * Adds counts up.
  *
@@ -66,14 +76,7 @@ export function sumCounts(all: Iterable<EngineCounts | undefined>): EngineCounts
   let sum: EngineCounts | undefined;
   for (const counts of all) {
     if (counts === undefined) continue;
-    sum ??= {
-      devicePages: 0,
-      softwarePages: 0,
-      rawPages: 0,
-      busyRetries: 0,
-      mostInFlight: 0,
-      failures: {},
-    };
+    sum ??= { ...NO_COUNTS, failures: {} };
     sum.devicePages += counts.devicePages;
     sum.softwarePages += counts.softwarePages;
     sum.rawPages += counts.rawPages;

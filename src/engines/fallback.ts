@@ -1,10 +1,11 @@
 /** A device with software behind it: what the device refuses, software does. */
-import { EngineError } from "../errors.ts";
+import { EngineError, EngineUnavailableError } from "../errors.ts";
 import {
   type CodecOptions,
   type Engine,
   type EngineCounts,
   type MaybePromise,
+  NO_COUNTS,
   sumCounts,
 } from "./engine.ts";
 
@@ -16,39 +17,48 @@ interface Codec {
 
 /** A codec of the device, and one of software from when it is first needed. */
 class Pair<C extends Codec> {
-  readonly #device: C;
-  readonly #open: () => C;
+  readonly #device: C | undefined;
+  readonly #openSoftware: () => C;
   readonly #pageSize: number;
   #software: C | undefined;
   #softwarePages = 0;
 
-  constructor(device: C, open: () => C, pageSize: number) {
-    this.#device = device;
-    this.#open = open;
+  constructor(openDevice: () => C, openSoftware: () => C, pageSize: number) {
+    this.#device = openOrNot(openDevice);
+    this.#openSoftware = openSoftware;
     this.#pageSize = pageSize;
   }
 
   /** Has the device do it, or software where the device fails at it. */
   run<T>(pages: Uint8Array, use: (codec: C) => MaybePromise<T>): MaybePromise<T> {
     try {
-      return use(this.#device);
+      if (this.#device !== undefined) return use(this.#device);
     } catch (error) {
       if (!(error instanceof EngineError)) throw error;
-      this.#software ??= this.#open();
-      this.#softwarePages += pages.length / this.#pageSize;
-      return use(this.#software);
     }
+    this.#software ??= this.#openSoftware();
+    this.#softwarePages += pages.length / this.#pageSize;
+    return use(this.#software);
   }
 
   counts(): EngineCounts | undefined {
-    const counts = sumCounts([this.#device.counts?.()]);
-    if (counts !== undefined) counts.softwarePages += this.#softwarePages;
-    return counts;
+    const ours = { ...NO_COUNTS, softwarePages: this.#softwarePages };
+    return sumCounts([this.#device?.counts?.(), ours]);
   }
 
   close(): void {
-    this.#device.close();
+    this.#device?.close();
     this.#software?.close();
+  }
+}
+
+/** A device may be lost between two channels' set-ups. */
+function openOrNot<C>(open: () => C): C | undefined {
+  try {
+    return open();
+  } catch (error) {
+    if (error instanceof EngineUnavailableError) return undefined;
+    throw error;
   }
 }
 
@@ -63,7 +73,7 @@ export function withFallback(device: Engine, software: Engine): Engine {
   const pair = <C extends Codec>(
     options: CodecOptions,
     open: (engine: Engine) => C,
-  ): Pair<C> => new Pair(open(device), () => open(software), options.pageSize);
+  ): Pair<C> => new Pair(() => open(device), () => open(software), options.pageSize);
   return {
     ...device,
     packetEncoder(format, options) {

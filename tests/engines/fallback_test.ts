@@ -4,7 +4,7 @@ import { setUpSender } from "../../src/channels/verify.ts";
 import { builtin } from "../../src/engines/builtin.ts";
 import { CodecError, type Engine, type EngineCounts } from "../../src/engines/engine.ts";
 import { withFallback } from "../../src/engines/fallback.ts";
-import { EngineError } from "../../src/errors.ts";
+import { EngineError, EngineUnavailableError } from "../../src/errors.ts";
 import { methodByName } from "../../src/methods/registry.ts";
 import { Random } from "../_random.ts";
 
@@ -132,6 +132,23 @@ for (const name of METHODS) {
     );
     receiver.cleanup();
     software.cleanup();
+  });
+
+  test(`${name}: a device that is lost before its codec opens is software from then on`, async () => {
+    const lost = (): never => {
+      throw new EngineUnavailableError("Device is lost");
+    };
+    const device = { ...makeDevice(["works"]), packetEncoder: lost, pageEncoder: lost };
+    const context = { pageSize: PAGE, level: 1 };
+    const sender = await method.sendSetup({ ...context, engine: withFallback(device, builtin) });
+    const out = new Uint8Array(1024 * 1024);
+    const pages = somePages(7);
+    const size = await sender.prepare(pages, out);
+    assertEquals(await decoded(name, out.subarray(0, size), pages.length), pages);
+    assertEquals(sender.counts!()!.softwarePages, 7);
+    sender.cleanup();
+    const alone = { ...context, engine: withFallback(device, builtin), fallback: false };
+    assertThrows(() => method.sendSetup(alone), EngineUnavailableError);
   });
 
   test(`${name}: without fallback the device's failure is the error`, async () => {

@@ -1,4 +1,4 @@
-/* What codec_check.c and io_check.c check with: random numbers, and buffers exactly as long as they say. */
+/* What the checks check with: random numbers, and buffers exactly as long as they say. */
 #ifndef MULTIFD_CHECK_H
 #define MULTIFD_CHECK_H
 

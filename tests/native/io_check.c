@@ -119,6 +119,32 @@ static void piece_by_piece(void)
 	}
 }
 
+/* The rest of what is asked for comes late, nothing comes behind it, and the end does not come. */
+static void no_more_than_asked(void)
+{
+	struct pair pair = open_pair();
+	pid_t writer;
+	uint8_t byte;
+
+	doing = "net_recv() with room ahead that is never filled";
+	write_stream(pair.writer, 0, 30);
+	writer = fork();
+	check(writer >= 0, "fork: %d", errno);
+	if (writer == 0) {
+		close(pair.reader);
+		usleep(20000);
+		write_stream(pair.writer, 30, 34);
+		_exit(read(pair.writer, &byte, 1) == 0 ? 0 : 1);
+	}
+	/* ends the check if it waits for more */
+	alarm(10);
+	check(receive(pair.reader, 0, 64, 100) == 64, "64 bytes");
+	alarm(0);
+	close(pair.reader);
+	check(waitpid(writer, NULL, 0) == writer, "waitpid: %d", errno);
+	close(pair.writer);
+}
+
 static void bad_calls(void)
 {
 	struct pair pair = open_pair();
@@ -140,6 +166,7 @@ int main(void)
 	for (uint32_t i = 0; i < STREAM; i++)
 		stream[i] = (uint8_t)below(256);
 	all_there();
+	no_more_than_asked();
 	piece_by_piece();
 	bad_calls();
 	printf("%lu checks\n", checks);

@@ -242,15 +242,14 @@ static void round_trips(uint32_t flags)
 static void nearly_full(uint32_t flags)
 {
 	struct codec *codec = must_open(CODEC_ENCODE, 4096, flags);
+	struct packet sent = make_packet(4096, 1, NOISE);
 
 	doing = "pages that hardly fit";
-	for (uint32_t noise = 3400; noise < 4096; noise++) {
-		struct packet sent = make_packet(4096, 1, NOISE);
-
-		memset(sent.pages.bytes + noise, 0, 4096 - noise);
+	for (uint32_t noise = 4096; noise > 3400; noise--) {
 		check(encode(codec, &sent) > 0 && bad_pages(&sent) == 0, "%u bytes of noise", noise);
-		give_packet(sent);
+		sent.pages.bytes[noise - 1] = 0;
 	}
+	give_packet(sent);
 	check(stat_of(codec, CODEC_RAW_PAGES) > 10 && stat_of(codec, CODEC_RAW_PAGES) < 600, "raw");
 	check(stat_of(codec, CODEC_LAST_STATUS) == 0, "a status");
 	codec_close(codec);
@@ -272,7 +271,7 @@ static void dense(uint32_t flags)
 /* A page that is no deflate is named, in whichever half of the largest packet. */
 static void bad_page(uint32_t flags)
 {
-	static const uint32_t ordinals[] = { 0, 1, 127, 128, 200, 255 };
+	static const uint32_t ordinals[] = { 0, 1, 127, 128, 200, 240 };
 
 	doing = "a bad page";
 	for (uint32_t i = 0; i < sizeof(ordinals) / sizeof(ordinals[0]); i++) {
@@ -281,14 +280,14 @@ static void bad_page(uint32_t flags)
 		struct buffer out = take(sent.pages.size);
 		struct codec_fault fault = { 0 };
 		uint32_t at = 0;
+		uint32_t bad;
 
 		deflate_packet(&sent);
-		for (uint32_t page = 0; page < ordinals[i]; page++)
-			at += lengths_in(&sent)[page];
+		for (bad = 0; bad < ordinals[i] || lengths_in(&sent)[bad] == 4096; bad++)
+			at += lengths_in(&sent)[bad];
 		memset(sent.in.bytes + at, 0xff, sent.in.size - at);
 		check(decode(codec, &sent, out, &fault) == CODEC_BAD_DATA, "taken");
-		check(fault.page == ordinals[i] && fault.code != 0, "page %u, not %u", fault.page,
-		      ordinals[i]);
+		check(fault.page == bad && fault.code != 0, "page %u, not %u", fault.page, bad);
 		check(stat_of(codec, CODEC_LAST_STATUS) == 0, "counted as the device's");
 		codec_close(codec);
 		give(out);
@@ -375,15 +374,23 @@ static void configurations(void)
 	nothing_left();
 }
 
+static double seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
 /* Jobs in flight are counted where they are: by us and by the device. */
 static void in_flight(void)
 {
 	static const struct {
 		uint32_t pages;
 		uint32_t depth;
-		const char *rate;
-	} cases[] = { { 1, 8, "0.1" },	 { 5, 8, "0.1" },  { 8, 8, "0.1" },
-		      { 12, 64, "0.1" }, { 128, 16, "1" }, { 128, 16, "1" } };
+		double rate;
+	} cases[] = { { 1, 8, 0.1 },   { 5, 8, 0.1 },  { 8, 8, 0.1 },
+		      { 12, 64, 0.1 }, { 128, 16, 1 }, { 128, 16, 1 } };
 
 	doing = "jobs in flight";
 	for (uint32_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -393,8 +400,9 @@ static void in_flight(void)
 
 		for (uint32_t direction = CODEC_ENCODE; direction <= CODEC_DECODE; direction++) {
 			struct codec *codec = must_open(direction, 4096, flags);
+			double start = seconds();
 
-			configure("seed=1 depth=%u rate=%s", cases[i].depth, cases[i].rate);
+			configure("seed=1 depth=%u rate=%g", cases[i].depth, cases[i].rate);
 			if (direction == CODEC_ENCODE)
 				check(encode(codec, &sent) > 0 && bad_pages(&sent) == 0, "encode");
 			else
@@ -405,8 +413,9 @@ static void in_flight(void)
 			      (long)stat_of(codec, CODEC_IN_FLIGHT), most);
 			check(stat_of(codec, CODEC_BUSY) == sim_count(BUSY), "busy");
 			check((flags & CODEC_WAIT) == 0 ||
-				      stat_of(codec, CODEC_DEVICE_PAGES) == cases[i].pages,
-			      "software stepped in");
+				      (stat_of(codec, CODEC_DEVICE_PAGES) == cases[i].pages &&
+				       seconds() - start > cases[i].pages * 4096 / cases[i].rate / 1.05e6),
+			      "software stepped in, or the rate is another");
 			check(pages_counted(codec) == cases[i].pages, "pages");
 			codec_close(codec);
 		}
@@ -642,14 +651,6 @@ static void no_fallback(void)
 		give_packet(sent);
 	}
 	nothing_left();
-}
-
-static double seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
 /* Queues that stay full are not waited for without end, nor in every packet. */
