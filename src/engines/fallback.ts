@@ -15,6 +15,9 @@ interface Codec {
   close(): void;
 }
 
+/** How a device that could not be opened for a channel is counted among its failures. */
+export const NOT_OPENED = "cannot open";
+
 /** A codec of the device, and one of software from when it is first needed. */
 class Pair<C extends Codec> {
   readonly #device: C | undefined;
@@ -42,7 +45,8 @@ class Pair<C extends Codec> {
   }
 
   counts(): EngineCounts | undefined {
-    const ours = { ...NO_COUNTS, softwarePages: this.#softwarePages };
+    const failures: Record<string, number> = this.#device === undefined ? { [NOT_OPENED]: 1 } : {};
+    const ours = { ...NO_COUNTS, softwarePages: this.#softwarePages, failures };
     return sumCounts([this.#device?.counts?.(), ours]);
   }
 

@@ -3,7 +3,7 @@ import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { setUpSender } from "../../src/channels/verify.ts";
 import { builtin } from "../../src/engines/builtin.ts";
 import { CodecError, type Engine, type EngineCounts } from "../../src/engines/engine.ts";
-import { withFallback } from "../../src/engines/fallback.ts";
+import { NOT_OPENED, withFallback } from "../../src/engines/fallback.ts";
 import { EngineError, EngineUnavailableError } from "../../src/errors.ts";
 import { methodByName } from "../../src/methods/registry.ts";
 import { Random } from "../_random.ts";
@@ -146,6 +146,7 @@ for (const name of METHODS) {
     const size = await sender.prepare(pages, out);
     assertEquals(await decoded(name, out.subarray(0, size), pages.length), pages);
     assertEquals(sender.counts!()!.softwarePages, 7);
+    assertEquals(sender.counts!()!.failures, { [NOT_OPENED]: 1 });
     sender.cleanup();
     const alone = { ...context, engine: withFallback(device, builtin), fallback: false };
     assertThrows(() => method.sendSetup(alone), EngineUnavailableError);

@@ -10,11 +10,18 @@ import { sharedPages, startReceiver, temporaryDirectory, TRANSPORTS } from "./_m
 
 const CASES = 36;
 
+/** What another channel may carry before the cut: were it not held, it could do all of the work. */
+const MOST_BEFORE = 256 * 1024;
+
 /** Forwards to a port until one connection has carried so many bytes, then cuts that one. */
 async function cuttingProxy(port: number, ordinal: number, after: number): Promise<net.Server> {
+  const held = new Set<net.Socket>();
   let connections = 0;
+  let hasCut = false;
   const server = net.createServer((client) => {
-    const isCut = connections++ === ordinal;
+    const own = connections++;
+    const isCut = own === ordinal;
+    const isOther = !isCut && own > 0 && ordinal > 0;
     const upstream = net.connect({ host: "127.0.0.1", port });
     const drop = (): void => {
       client.destroy();
@@ -26,9 +33,14 @@ async function cuttingProxy(port: number, ordinal: number, after: number): Promi
       if (isCut && carried > after) {
         upstream.end(chunk.subarray(0, chunk.length - (carried - after)));
         client.destroy();
-      } else {
-        upstream.write(chunk);
+        hasCut = true;
+        for (const socket of held) socket.resume();
+        return;
       }
+      upstream.write(chunk);
+      if (!isOther || hasCut || carried < MOST_BEFORE) return;
+      client.pause();
+      held.add(client);
     });
     upstream.on("data", (chunk: Uint8Array) => client.write(chunk));
     client.on("end", () => upstream.end());

@@ -1,86 +1,49 @@
-/** What must hold over many migrations, and on a disk that is full. */
-import { spawnSync } from "node:child_process";
-import fs from "node:fs";
-import path from "node:path";
+/** What must hold over many migrations: `deno task endurance` does more of them. */
 import process from "node:process";
 import { test } from "node:test";
-import { assert, assertEquals } from "@std/assert";
-import { ImageError, MemoryImage, PeerClosedError, PeerFailedError, send } from "../../mod.ts";
-import { migrate, sharedPages, startReceiver, temporaryDirectory, TRANSPORTS } from "./_migrate.ts";
+import { assert } from "@std/assert";
+import { MemoryImage } from "../../mod.ts";
+import { migrate, sharedPages, TRANSPORTS } from "./_migrate.ts";
+import { residentMemory, settledHoldings } from "./_process.ts";
 
-/** `MIGRATIONS=200` for a longer run. */
-const MIGRATIONS = Number(process.env.MIGRATIONS ?? 50);
-const WARM_UP = 20;
+const MIGRATIONS = Number(process.env.MIGRATIONS ?? 25);
+const METHODS = ["none", "zlib", "zstd", "qpl", "uadk", "qatzip"];
+/** Growth from the second to the last quarter: measured up to 4 MiB, of 25 as of 200. */
+const MOST_MIB = 12;
 
-const count = (directory: string): number => fs.readdirSync(directory).length;
-
-/** Settles: threads and descriptors are given back a moment after the last promise. */
-async function settledCounts(): Promise<{ descriptors: number; threads: number; rss: number }> {
-  let last = { descriptors: -1, threads: -1, rss: 0 };
-  for (;;) {
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    const now = {
-      descriptors: count("/proc/self/fd"),
-      threads: count("/proc/self/task"),
-      rss: process.memoryUsage().rss,
-    };
-    if (now.descriptors === last.descriptors && now.threads === last.threads) return now;
-    last = now;
-  }
+function median(numbers: number[]): number {
+  return numbers.toSorted((a, b) => a - b)[numbers.length >> 1]!;
 }
-
-test(`${MIGRATIONS} migrations on native sockets leave no descriptor, thread or memory`, async () => {
-  const image = new MemoryImage({ "pc.ram": sharedPages(300, 4096, 1) });
-  const native = { transport: "native", engine: "auto" } as const;
-  const methods = ["none", "zlib", "zstd", "qpl", "uadk", "qatzip"];
-  const run = async (i: number): Promise<void> => {
-    const method = methods[i % methods.length]!;
-    await migrate(image, { ...native, method, channels: 1 + i % 3 }, native);
-  };
-  for (let i = 0; i < WARM_UP; i++) await run(i);
-  const before = await settledCounts();
-  for (let i = 0; i < MIGRATIONS; i++) await run(i);
-  const after = await settledCounts();
-  assert(after.descriptors <= before.descriptors + 2, `${before.descriptors} ${after.descriptors}`);
-  assert(after.threads <= before.threads + 4, `${before.threads} ${after.threads}`);
-  const grown = Math.round((after.rss - before.rss) / 2 ** 20);
-  // a leak of a channel's buffers would be 2 MiB for each of 2 channels each time
-  assert(grown < MIGRATIONS * 2, `${grown} MiB`);
-});
-
-/** Mounts a file system of 8 MiB; a reason if that cannot be done here. */
-function mountSmall(directory: string): string | false {
-  const options = ["-t", "tmpfs", "-o", "size=8m", "tmpfs", directory];
-  const { status, stderr, error } = spawnSync("mount", options, { encoding: "utf8" });
-  return status === 0 ? false : `no small file system: ${error?.message ?? stderr}`;
-}
-
-const probe = temporaryDirectory();
-const skip = mountSmall(probe);
-if (skip === false) spawnSync("umount", [probe]);
-fs.rmdirSync(probe);
 
 for (const transport of TRANSPORTS) {
-  test(`receive() on ${transport} sockets ends when the disk is full`, { skip }, async () => {
-    const disk = temporaryDirectory();
-    assertEquals(mountSmall(disk), false);
-    try {
-      const image = new MemoryImage({ "pc.ram": sharedPages(8192, 4096, 3) });
-      const receiver = await startReceiver({ into: path.join(disk, "vm"), transport });
-      const to = receiver.address;
-      const [sent, received] = await Promise.allSettled([
-        send({ image, to, transport, method: "none", timeout: 5000 }),
-        receiver.received,
-      ]);
-      assert(received.status === "rejected" && received.reason instanceof ImageError);
-      assertEquals(received.reason.facts.code, "ENOSPC");
-      assertEquals(received.reason.facts.block, "pc.ram");
-      assert(sent.status === "rejected");
-      assert(sent.reason instanceof PeerFailedError || sent.reason instanceof PeerClosedError);
-      assertEquals(fs.readdirSync(disk), []);
-    } finally {
-      spawnSync("umount", [disk]);
-      fs.rmdirSync(disk);
-    }
+  test(`${MIGRATIONS} migrations on ${transport} sockets leave no descriptor, thread or memory`, async () => {
+    const image = new MemoryImage({ "pc.ram": sharedPages(300, 4096, 1) });
+    const options = { transport, engine: "auto" };
+    const quarter = MIGRATIONS >> 2;
+    const memory: number[] = [];
+    const run = async (count: number): Promise<void> => {
+      for (let i = 0; i < count; i++) {
+        const method = METHODS[memory.length % METHODS.length]!;
+        const channels = 1 + memory.length % 3;
+        await migrate(image, { ...options, method, channels }, options);
+        memory.push(residentMemory());
+      }
+    };
+    // the first quarter warms up
+    await run(quarter);
+    const before = await settledHoldings();
+    await run(MIGRATIONS - quarter);
+    const after = await settledHoldings();
+    const descriptors = [before, after].map((holdings) => holdings.descriptors.length);
+    const threads = [before.threads, after.threads];
+    const early = median(memory.slice(quarter, 2 * quarter));
+    const late = median(memory.slice(-quarter));
+    const figures = `descriptors ${descriptors.join(" to ")}, threads ${threads.join(" to ")}, ` +
+      `MiB ${early.toFixed(1)} to ${late.toFixed(1)}`;
+    console.log(figures);
+    assert(descriptors[1]! <= descriptors[0]! + 2, figures);
+    assert(threads[1]! <= threads[0]! + 4, figures);
+    // a leak of a channel's buffers would be 2 MiB for each of 2 channels each time
+    assert(late - early < MOST_MIB, figures);
   });
 }
