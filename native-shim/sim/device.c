@@ -5,6 +5,7 @@
  */
 #include <limits.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,11 +50,10 @@ static pthread_mutex_t lifecycle = PTHREAD_MUTEX_INITIALIZER;
 
 static struct {
 	pthread_mutex_t mutex;
-	pthread_cond_t has_work;
+	sem_t work; /* a token for each job, and for each thread that is to end */
 	pthread_cond_t has_finished;
 	bool is_configured;
 	bool is_lost;
-	bool is_ending;
 	struct config config;
 	uint64_t order;
 	uint64_t free_at; /* when the jobs so far are through, at the rate */
@@ -64,7 +64,6 @@ static struct {
 	int64_t counts[SIM_COUNTS];
 } device = {
 	.mutex = PTHREAD_MUTEX_INITIALIZER,
-	.has_work = PTHREAD_COND_INITIALIZER,
 	.has_finished = PTHREAD_COND_INITIALIZER,
 	.config = { .depth = DEFAULT_DEPTH, .threads = DEFAULT_THREADS },
 };
@@ -226,17 +225,16 @@ static void *run(void *unused)
 {
 	(void)unused;
 	prctl(PR_SET_TIMERSLACK, 1000); /* ns */
-	pthread_mutex_lock(&device.mutex);
 	while (true) {
-		struct sim_job *job = device.first;
+		struct sim_job *job;
 		uint64_t until;
 
-		if (job == NULL && device.is_ending)
+		while (sem_wait(&device.work) != 0)
+			;
+		pthread_mutex_lock(&device.mutex);
+		job = device.first;
+		if (job == NULL)
 			break;
-		if (job == NULL) {
-			pthread_cond_wait(&device.has_work, &device.mutex);
-			continue;
-		}
 		device.first = job->next;
 		until = now_ns();
 		if (device.config.rate > 0) {
@@ -250,6 +248,7 @@ static void *run(void *unused)
 		compute(job, until);
 		pthread_mutex_lock(&device.mutex);
 		finish(job);
+		pthread_mutex_unlock(&device.mutex);
 	}
 	pthread_mutex_unlock(&device.mutex);
 	return NULL;
@@ -262,8 +261,9 @@ static void start_threads(void)
 
 	pthread_mutex_lock(&device.mutex);
 	count = (uint32_t)device.config.threads;
-	device.is_ending = false;
 	pthread_mutex_unlock(&device.mutex);
+	/* no condition variable: glibc before 2.41 may lose its signals (its bug 25847) */
+	sem_init(&device.work, 0, 0);
 	device.thread_count = 0;
 	while (device.thread_count < count &&
 	       pthread_create(&device.threads[device.thread_count], NULL, run, NULL) == 0)
@@ -277,12 +277,11 @@ static void start_threads(void)
 
 static void end_threads(void)
 {
-	pthread_mutex_lock(&device.mutex);
-	device.is_ending = true;
-	pthread_cond_broadcast(&device.has_work);
-	pthread_mutex_unlock(&device.mutex);
+	for (uint32_t i = 0; i < device.thread_count; i++)
+		sem_post(&device.work);
 	for (uint32_t i = 0; i < device.thread_count; i++)
 		pthread_join(device.threads[i], NULL);
+	sem_destroy(&device.work);
 	device.thread_count = 0;
 	pthread_mutex_lock(&device.mutex);
 	device.counts[THREADS] = 0;
@@ -388,7 +387,7 @@ bool sim_submit(struct sim_job *job)
 		device.counts[IN_FLIGHT]++;
 		if (device.counts[MOST_IN_FLIGHT] < device.counts[IN_FLIGHT])
 			device.counts[MOST_IN_FLIGHT] = device.counts[IN_FLIGHT];
-		pthread_cond_signal(&device.has_work);
+		sem_post(&device.work);
 	}
 	pthread_mutex_unlock(&device.mutex);
 	return is_taken;

@@ -1,0 +1,102 @@
+/** What a blocking connection reads ahead must not be seen from outside. */
+import { test } from "node:test";
+import { assert, assertEquals } from "@std/assert";
+import { nativeIo } from "../../ffi/io.ts";
+import type { Connection } from "../../src/transport/connection.ts";
+import {
+  BlockingConnection,
+  connectNatively,
+  listenNatively,
+  PolledConnection,
+} from "../../src/transport/native.ts";
+import { Random } from "../_random.ts";
+
+/** Below what the sockets' own buffers hold, so that no write waits for a read in this thread. */
+const MOST_UNREAD = 60_000;
+/** Around the room ahead of a read, 1344 bytes, and packets' sizes. */
+const SIZES = [1, 2, 17, 255, 512, 1343, 1344, 1345, 2688, 4096, 20_000];
+
+interface Pair {
+  reader: BlockingConnection;
+  writer: BlockingConnection;
+  close(): void;
+}
+
+/** Two connections of this thread, to each other. */
+async function connectPair(): Promise<Pair> {
+  const accepted = Promise.withResolvers<Connection>();
+  const address = { host: "127.0.0.1", port: 0 };
+  const listener = listenNatively(address, accepted.resolve, accepted.reject);
+  const port = Number(listener.address.split(":").at(-1));
+  const writer = new BlockingConnection(connectNatively({ ...address, port }, "w", 5000), "writer");
+  const connection = await accepted.promise;
+  listener.close();
+  assert(connection instanceof PolledConnection);
+  const reader = new BlockingConnection(connection.fd, "reader");
+  return {
+    reader,
+    writer,
+    close: () => [reader, writer].forEach(({ fd }) => nativeIo().io_close(fd)),
+  };
+}
+
+for (const seed of [1, 2, 3, 4]) {
+  test(`BlockingConnection.read() gives what was written, whatever the split, seed ${seed}`, async () => {
+    const { reader, writer, close } = await connectPair();
+    const random = new Random(seed);
+    const stream = random.bytes(1_000_000);
+    let [written, read] = [0, 0];
+    const size = (most: number): number =>
+      Math.min(most, random.below(2) === 0 ? random.pick(SIZES) : 1 + random.below(3000));
+    while (read < stream.length) {
+      const room = Math.min(MOST_UNREAD - (written - read), stream.length - written);
+      if (room > 0 && (written === read || random.below(2) === 0)) {
+        const first = stream.subarray(written, written += size(room));
+        const more = stream.subarray(written, written += size(room - first.length));
+        writer.write(first, random.below(2) === 0 && more.length === 0 ? undefined : more);
+        assertEquals(writer.bytesWritten, written);
+        continue;
+      }
+      const into = new Uint8Array(size(written - read));
+      assertEquals(reader.read(into), into.length);
+      // a loop: comparing many arrays with assertEquals takes seconds
+      assert(into.every((byte, i) => byte === stream[read + i]), `from ${read}`);
+      read += into.length;
+      assertEquals(reader.bytesRead, read);
+    }
+    close();
+  });
+}
+
+for (const left of [0, 1, 1343, 1344, 1345, 5000]) {
+  test(`BlockingConnection.read() is short by what is missing with ${left} bytes before the end`, async () => {
+    const { reader, writer, close } = await connectPair();
+    const stream = new Random(left).bytes(100 + left);
+    writer.write(stream);
+    writer.end();
+    assertEquals(reader.read(new Uint8Array(100)), 100);
+    assertEquals(reader.bytesRead, 100);
+    const into = new Uint8Array(left + 50);
+    assertEquals(reader.read(into), left);
+    assertEquals(into.subarray(0, left), stream.subarray(100));
+    assertEquals(into.subarray(left), new Uint8Array(50));
+    assertEquals([reader.read(into), reader.read(into)], [0, 0]);
+    assertEquals(reader.readSome(), undefined);
+    assertEquals(reader.bytesRead, stream.length);
+    close();
+  });
+}
+
+test("BlockingConnection.read() at the end gives what was read ahead first", async () => {
+  const { reader, writer, close } = await connectPair();
+  writer.write(Uint8Array.of(1, 2, 3, 4, 5));
+  writer.end();
+  assertEquals(reader.read(new Uint8Array(1)), 1);
+  assertEquals(reader.readSome(), Uint8Array.of(2));
+  const into = new Uint8Array(2);
+  assertEquals([reader.read(into), ...into], [2, 3, 4]);
+  assertEquals([reader.read(into), into[0]], [1, 5]);
+  assertEquals(reader.read(into), 0);
+  assertEquals(reader.bytesRead, 5);
+  close();
+});
