@@ -5,13 +5,14 @@ import process from "node:process";
 import { test } from "node:test";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { findLibrary } from "../../ffi/find.ts";
+import { CODEC_SYMBOLS } from "../../ffi/symbols.ts";
 import { mixedPages, temporaryDirectory } from "../migration/_migrate.ts";
 import { here, moveBetween, run } from "./_command.ts";
 
 /** Why a simulated device cannot be tried here. */
 function whyNot(library: string): string | false {
   try {
-    findLibrary(library, {});
+    findLibrary(library, CODEC_SYMBOLS);
     return false;
   } catch {
     return `${library}.so was not built`;

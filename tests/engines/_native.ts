@@ -3,6 +3,7 @@ import { test } from "node:test";
 import { nativeEngine } from "../../ffi/engines.ts";
 import { EngineUnavailableError } from "../../src/errors.ts";
 import { builtin } from "../../src/engines/builtin.ts";
+import { withFallback } from "../../src/engines/fallback.ts";
 import type { Engine } from "../../src/engines/engine.ts";
 import type { Method } from "../../src/methods/method.ts";
 import { methodByName } from "../../src/methods/registry.ts";
@@ -50,9 +51,11 @@ function whyNot(name: string): string | undefined {
   }
 }
 
-/** An engine by name. */
+/** An engine by name; a device comes with software behind it, as it does in a migration. */
 export function engineNamed(name: string): Engine {
-  return name === builtin.name ? builtin : nativeEngine(name);
+  if (name === builtin.name) return builtin;
+  const engine = nativeEngine(name);
+  return engine.isDevice === true ? withFallback(engine, builtin) : engine;
 }
 
 /** A test that needs engines, skipped with a reason where one is missing. */

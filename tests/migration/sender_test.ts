@@ -248,8 +248,8 @@ for (const [options, message] of BAD_OPTIONS) {
 
 test("send() names the engines when it has not the one that was asked for", async () => {
   await assertRejects(
-    () => send({ image, to: "127.0.0.1:1", method: "qpl", engine: "iaa" }),
+    () => send({ image, to: "127.0.0.1:1", method: "qpl", engine: "none-such" }),
     EngineUnavailableError,
-    "there are: auto, isal, libdeflate, zstd, builtin",
+    "there are: auto, iaa, qat, isal, libdeflate, zstd, qpl, builtin",
   );
 });

@@ -84,7 +84,7 @@ if ("Deno" in globalThis) {
   });
 
   test("qpl.c shares nothing between channels, under ThreadSanitizer", options, () => {
-    const sources = ["-DCHECK_SIM", "-DSCHEDULES=24", QPL_CHECK, ...SIMULATED];
+    const sources = ["-DCHECK_SIM", "-DSCHEDULES=16", QPL_CHECK, ...SIMULATED];
     assertMatch(buildAndRun(THREAD, sources, []), /^\d{5,} checks\n$/);
   });
 
