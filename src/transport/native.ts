@@ -60,8 +60,8 @@ export class BlockingConnection implements Connection {
       into.set(this.#ahead.subarray(this.#from, this.#from + kept));
       this.#from += kept;
       this.bytesRead += kept;
-      if (kept === length) return length;
     }
+    if (kept === length) return length;
     const rest = kept === 0 ? into : into.subarray(kept);
     const got = this.#io.net_recv(this.fd, rest, rest.length, this.#ahead, READ_AHEAD);
     if (got < 0) this.#fail(got);
