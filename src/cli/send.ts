@@ -37,7 +37,7 @@ export const send: Verb = {
     },
     "page-size": { kind: "size", value: "B", help: "page size in bytes (default 4096)" },
     machine: { kind: "text", value: "NAME", help: "machine type, as the destination has it" },
-    dense: { kind: "flag", help: "let qpl and uadk compress more, more slowly" },
+    dense: { kind: "flag", help: "let qpl, uadk, and zstd at level 1, compress more, more slowly" },
     "uadk-compress": { kind: "flag", help: "let uadk compress; needs a receiver that can read it" },
     timeout: timeoutOption,
   },
