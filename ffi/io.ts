@@ -31,6 +31,16 @@ function load(): NativeIo | EngineUnavailableError {
   }
 }
 
+/** A cache line: the kernel copies a third to a half slower to what starts inside of one. */
+const ALIGNMENT = 64;
+
+/** A buffer for large copies; Deno's own start 16 bytes into a page. */
+export function alignedBytes(size: number): Uint8Array {
+  const bytes = new Uint8Array(size + ALIGNMENT);
+  const start = nativeIo().bytes_to_aligned(bytes, ALIGNMENT);
+  return bytes.subarray(start, start + size);
+}
+
 /** Text as C takes it. */
 export function cString(text: string): Uint8Array {
   return new TextEncoder().encode(`${text}\0`);

@@ -61,7 +61,7 @@ export const CODEC_SYMBOLS = {
 } as const satisfies NativeSymbols;
 
 /** The ABI of io.h that is expected: IO_ABI. */
-export const IO_ABI = 2;
+export const IO_ABI = 3;
 
 /** io.h. */
 export const IO_SYMBOLS = {
@@ -139,5 +139,6 @@ export const IO_SYMBOLS = {
     ],
     result: "i32",
   },
+  bytes_to_aligned: { parameters: [/* bytes */ "buffer", /* unit */ "u32"], result: "u32" },
   io_close: { parameters: [/* fd */ "i32"], result: "i32" },
 } as const satisfies NativeSymbols;

@@ -377,6 +377,11 @@ int32_t pages_sort(const uint8_t *pages, uint32_t count, uint32_t page_size, uin
 	return (int32_t)with_data;
 }
 
+uint32_t bytes_to_aligned(const uint8_t *bytes, uint32_t unit)
+{
+	return unit == 0 ? 0 : (uint32_t)(-(uintptr_t)bytes & (unit - 1));
+}
+
 int32_t io_close(int32_t fd)
 {
 	return close(fd) < 0 ? -errno : 0;

@@ -12,7 +12,7 @@
 #define IO_EXPORT __attribute__((visibility("default")))
 
 /* Changes whenever a caller must: the loader refuses another. */
-#define IO_ABI 2
+#define IO_ABI 3
 
 IO_EXPORT uint32_t io_abi(void);
 
@@ -74,6 +74,9 @@ IO_EXPORT int32_t file_write_pages(int32_t fd, const uint8_t *pages, const doubl
  */
 IO_EXPORT int32_t pages_sort(const uint8_t *pages, uint32_t count, uint32_t page_size,
 			     uint32_t *normal, uint32_t *zeros);
+
+/* How many bytes lie before the next address that is a multiple of unit, a power of two. */
+IO_EXPORT uint32_t bytes_to_aligned(const uint8_t *bytes, uint32_t unit);
 
 /* Closes a socket or a file. */
 IO_EXPORT int32_t io_close(int32_t fd);

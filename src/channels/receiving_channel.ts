@@ -24,7 +24,7 @@ import {
   type RamPacket,
   ramPacketHeaderSize,
 } from "../protocol/ram_packet.ts";
-import type { Connection } from "../transport/connection.ts";
+import { allocate, type Connection } from "../transport/connection.ts";
 import { type ChannelCounters, makeCounters } from "./counters.ts";
 import { setUpReceiver } from "./verify.ts";
 import type { ChannelSession } from "./channel_session.ts";
@@ -147,11 +147,11 @@ export class ReceivingChannel {
     const ram = this.#session.ram!;
     if (normalPages > 0) {
       method.checkPayloadSize(nextPacketSize, normalPages, pageSize);
-      this.#pages ??= new Uint8Array(PACKET_SIZE);
+      this.#pages ??= allocate(this.#connection, PACKET_SIZE);
       const pages = this.#pages.subarray(0, normalPages * pageSize);
       // uncompressed pages need no second place
       const isPlain = method.name === "none";
-      if (!isPlain) this.#payload ??= new Uint8Array(MAX_PAYLOAD_SIZE);
+      if (!isPlain) this.#payload ??= allocate(this.#connection, MAX_PAYLOAD_SIZE);
       const payload = isPlain ? pages : this.#payload!.subarray(0, nextPacketSize);
       const read = await this.#connection.read(payload);
       if (read < payload.length) throw this.#cutShort("a payload", payload.length, read);

@@ -11,7 +11,7 @@ import {
 } from "../protocol/ram_packet.ts";
 import type { RamSource } from "../ram/target.ts";
 import { isZeroPage } from "../ram/zero_page.ts";
-import type { Connection } from "../transport/connection.ts";
+import { allocate, type Connection } from "../transport/connection.ts";
 import { type ChannelCounters, makeCounters } from "./counters.ts";
 import type { PageWork } from "./page_work.ts";
 
@@ -57,7 +57,7 @@ export class SendingChannel {
     this.#options = options;
     this.counters = options.counters ?? makeCounters(options.id);
     const headerSize = ramPacketHeaderSize(options.pageSize);
-    this.#packet = new Uint8Array(headerSize + MAX_PAYLOAD_SIZE);
+    this.#packet = allocate(options.connection, headerSize + MAX_PAYLOAD_SIZE);
     this.#header = this.#packet.subarray(0, headerSize);
     this.#payload = this.#packet.subarray(headerSize);
   }
@@ -81,7 +81,7 @@ export class SendingChannel {
     const { source, work, pageSize, zeroPages: zeroMode } = this.#options;
     const sort = zeroMode === "none" ? takeAll : this.#options.sortPages ?? sortPages;
     // used again for each packet: thousands of arrays keep a thread's collector busy
-    const buffer = new Uint8Array(PACKET_SIZE);
+    const buffer = allocate(this.#options.connection, PACKET_SIZE);
     const normal = new Uint32Array(pagesPerPacket(pageSize));
     const zeros = new Uint32Array(normal.length);
     const offsets = new Float64Array(normal.length);

@@ -44,10 +44,17 @@ export interface Connection {
     ordinals: Uint32Array,
     pageSize: number,
   ): void;
+  /** Makes a buffer that is fast to read into and to write from; where missing, any is. */
+  allocate?(size: number): Uint8Array;
   /** Ends the sending direction. */
   end(): void;
   /** Drops the connection; what waits on it gets the error, or the end of the stream. */
   destroy(error?: Error): void;
+}
+
+/** A buffer for a connection's large reads and writes. */
+export function allocate(connection: Connection, size: number): Uint8Array {
+  return connection.allocate?.(size) ?? new Uint8Array(size);
 }
 
 /** A listening address. */

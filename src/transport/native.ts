@@ -1,5 +1,5 @@
 /** Connections on the shim's sockets: file descriptors that any thread of the process can use. */
-import { cString, errorName, nativeIo } from "../../ffi/io.ts";
+import { alignedBytes, cString, errorName, nativeIo } from "../../ffi/io.ts";
 import { PeerClosedError } from "../errors.ts";
 import { type Address, formatAddress } from "./address.ts";
 import type { Connection, Listener } from "./connection.ts";
@@ -70,6 +70,10 @@ export class BlockingConnection implements Connection {
     this.#to = got - read;
     this.bytesRead += read;
     return kept + read;
+  }
+
+  allocate(size: number): Uint8Array {
+    return alignedBytes(size);
   }
 
   readSome(): Uint8Array | undefined {
