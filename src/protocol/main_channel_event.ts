@@ -1,23 +1,21 @@
 /** What the main channel's reader tells. */
+import type { Configuration } from "./configuration.ts";
 import type { SyncMode } from "./main_channel.ts";
+import type { MappedPages } from "./mapped_ram.ts";
 import type { RamBlock } from "./ram_packet.ts";
 import type { VmTail } from "./vm_tail.ts";
 
 /** One thing read off the main channel. */
 export type MainChannelEvent =
-  | {
-    /** The stream's head is in. */
-    type: "configuration";
-    /** Machine type, e.g. `pc-q35-10.0`. */
-    machine: string;
-    /** Page size in bytes, where the stream tells it (ARM). */
-    pageSize: number | undefined;
-    /** The guest's uuid, 16 bytes, where the stream tells it (validate-uuid). */
-    uuid: Uint8Array | undefined;
-  }
+  | ({ /** The stream's head is in. */ type: "configuration" } & Configuration)
   | { /** The source wants an answer on this connection. */ type: "return-path" }
   | { /** The source wants `value` back. */ type: "ping"; value: number }
   | { /** The source's guest has stopped. */ type: "switchover-start" }
+  | (
+    & { /** A mapped-ram file has a block's pages here. */ type: "mapped-pages" }
+    & RamBlock
+    & MappedPages
+  )
   | { /** All RAM blocks are known. */ type: "blocks"; blocks: RamBlock[] }
   | {
     /** Every channel has sent, or will send, one SYNC for this marker. */

@@ -5,6 +5,8 @@ import { viewOf } from "./bytes.ts";
 const SHUT = 1;
 const PONG = 2;
 const SWITCHOVER_ACK = 7;
+/** The head of a TLS record: type 21, then version 3.x. */
+const TLS_ALERT = 0x1503;
 const MESSAGE_NAMES = [
   "",
   "SHUT",
@@ -58,6 +60,7 @@ export class ReturnPathReader {
     while (bytes.length - at >= 4) {
       const type = view.getUint16(at);
       const length = view.getUint16(at + 2);
+      if (type === TLS_ALERT) throw new ProtocolError("Destination speaks TLS only (see --tls-ca)");
       if (type !== SHUT && type !== PONG && type !== SWITCHOVER_ACK) {
         throw new ProtocolError("Return path has a message that is not part of this migration", {
           channel: "main",

@@ -1,17 +1,14 @@
-/**
- * The directory a VM is received into. It is filled beside its place under a
- * name that says it is partial, and gets its own name when it is whole and on disk.
- */
+/** The directory a VM is received into: it has its name only when it is whole and on disk. */
 import { createHash } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
-import process from "node:process";
-import { promisify } from "node:util";
-import { ImageError } from "../errors.ts";
+import { ImageError, MultifdError } from "../errors.ts";
 import type { RamBlock } from "../protocol/ram_packet.ts";
 import { blockFileName } from "./block_file_name.ts";
-import { sha256Of } from "./hash.ts";
+import { allDone, fdatasync, fsync, imageError, syncDirectory, writeWhole } from "./files.ts";
+import { hashBlock } from "./hash.ts";
 import { DEVICE_STATE_FILE, formatUuid, makeManifest, MANIFEST_FILE } from "./manifest.ts";
+import { PartialPath } from "./partial_path.ts";
 import {
   type FinishedBlock,
   type RamTarget,
@@ -20,29 +17,22 @@ import {
   type SharedRam,
 } from "./target.ts";
 
-/** Off the event loop's thread: a large file takes seconds. */
-const fsync = promisify(fs.fsync);
+/** Smaller blocks are on disk soon enough at the end. */
+const WRITE_BACK_FROM = 16 * 1024 * 1024;
 
 interface BlockFile {
   name: string;
+  usedLength: number;
   file: string;
   fd: number;
 }
 
-/** Turns a system error into an {@linkcode ImageError} that names the file and keeps the code. */
-export function imageError(what: string, file: string, cause: unknown): ImageError {
-  const { code, message } = cause as { code?: string; message: string };
-  return new ImageError(`${what} ${file}: ${code ? "system error" : message}`, { code }, { cause });
-}
-
 /** A target that is a directory: one sparse file per block, manifest, device state. */
 export class ImageDirectory implements RamTarget {
-  readonly #path: string;
-  readonly #partial: string;
+  readonly #place: PartialPath;
   readonly #hash: boolean;
   #files: BlockFile[] = [];
-  #isNamed = false;
-  #isDiscarded = false;
+  #writingBack: Promise<void> | undefined;
 
   /**
    * Takes the place: checks that the name is free and clears away what an earlier run left.
@@ -52,18 +42,16 @@ export class ImageDirectory implements RamTarget {
    * @throws {ImageError} If the name is taken or nothing can be made there.
    */
   constructor(directory: string, hash: boolean) {
-    this.#path = path.resolve(directory);
-    this.#partial = `${this.#path}.partial-${process.pid}`;
     this.#hash = hash;
     try {
-      if (fs.existsSync(this.#path) && !isEmptyDirectory(this.#path)) {
+      if (fs.existsSync(directory) && !isEmptyDirectory(directory)) {
         throw new ImageError(`Cannot receive into ${directory}: it exists and is not empty`);
       }
-      removeAbandoned(this.#path);
-      fs.mkdirSync(this.#partial);
+      this.#place = new PartialPath(directory);
+      fs.mkdirSync(this.#place.partial);
     } catch (error) {
       if (error instanceof ImageError) throw error;
-      throw imageError("Cannot make", this.#partial, error);
+      throw imageError("Cannot make", directory, error);
     }
   }
 
@@ -72,8 +60,8 @@ export class ImageDirectory implements RamTarget {
     for (const [i, { name, usedLength }] of blocks.entries()) {
       const file = blockFileName(name, i);
       try {
-        const fd = fs.openSync(path.join(this.#partial, file), "wx+");
-        this.#files.push({ name, file, fd });
+        const fd = fs.openSync(path.join(this.#place.partial, file), "wx+");
+        this.#files.push({ name, usedLength, file, fd });
         fs.ftruncateSync(fd, usedLength);
       } catch (error) {
         throw imageError("Cannot make", file, error).locate({ block: name });
@@ -86,10 +74,7 @@ export class ImageDirectory implements RamTarget {
     const { name, file, fd } = this.#files[block]!;
     for (const { offset, bytes } of runsOf(offsets, pages)) {
       try {
-        let at = 0;
-        while (at < bytes.length) {
-          at += fs.writeSync(fd, bytes, at, bytes.length - at, offset + at);
-        }
+        writeWhole(fd, bytes, offset);
       } catch (error) {
         throw imageError("Cannot write", file, error).locate({ block: name, offset });
       }
@@ -98,21 +83,35 @@ export class ImageDirectory implements RamTarget {
 
   /** The blocks' files. */
   share(): SharedRam {
-    const files = this.#files.map(({ file }) => path.join(this.#partial, file));
+    const files = this.#files.map(({ file }) => ({
+      path: path.join(this.#place.partial, file),
+      byteOffset: 0,
+    }));
     return { type: "files", files };
   }
 
-  /** Hashes, writes the manifest, syncs all of it, and gives it its name. */
+  /** Puts on disk what the large blocks' files hold by now. */
+  writeBack(): Promise<void> {
+    this.#writingBack ??= this.#writeBack().then(() => this.#writingBack = undefined);
+    return this.#writingBack;
+  }
+
+  async #writeBack(): Promise<void> {
+    for (const block of this.#files) {
+      if (block.usedLength >= WRITE_BACK_FROM) await sync(fdatasync, block);
+    }
+  }
+
+  /** Hashes and syncs at the same time, writes the manifest, and gives all of it its name. */
   async finish(vm: ReceivedVm, blocks: readonly FinishedBlock[]): Promise<FinishedBlock[]> {
     try {
-      const finished: FinishedBlock[] = [];
-      for (const [i, block] of blocks.entries()) {
-        const { fd } = this.#files[i]!;
-        const sha256 = this.#hash ? await hashFile(fd, block.usedLength) : undefined;
-        finished.push({ ...block, sha256 });
-        await fsync(fd);
-      }
-      await this.#writeFile(DEVICE_STATE_FILE, vm.tail.bytes);
+      const [finished] = await allDone([
+        this.#hashAll(blocks),
+        this.#writeFile(DEVICE_STATE_FILE, vm.tail.bytes),
+        // the system tells of a failed write only once: it may have told this one
+        this.#writingBack,
+        ...this.#files.map((block) => sync(fsync, block)),
+      ]);
       const manifest = makeManifest({
         machine: vm.machine,
         uuid: formatUuid(vm.uuid),
@@ -131,30 +130,41 @@ export class ImageDirectory implements RamTarget {
           "vmdesc-bytes": vm.tail.descriptionBytes,
         },
         counters: vm.counters,
+        ...(vm.source === undefined ? {} : { source: vm.source }),
       });
       const text = `${JSON.stringify(manifest, null, 2)}\n`;
       await this.#writeFile(MANIFEST_FILE, new TextEncoder().encode(text));
-      await syncDirectory(this.#partial);
-      if (this.#isDiscarded) throw new ImageError(`Image ${this.#path} was given up`);
-      fs.renameSync(this.#partial, this.#path);
-      this.#isNamed = true;
-      await syncDirectory(path.dirname(this.#path));
+      await syncDirectory(this.#place.partial);
+      await this.#place.publish();
       this.#close();
       return finished;
     } catch (error) {
-      if (error instanceof ImageError) throw error;
-      throw imageError("Cannot finish", this.#path, error);
+      if (error instanceof MultifdError) throw error;
+      throw imageError("Cannot finish", this.#place.path, error);
     }
   }
 
+  async #hashAll(blocks: readonly FinishedBlock[]): Promise<FinishedBlock[]> {
+    if (!this.#hash) return [...blocks];
+    const finished: FinishedBlock[] = [];
+    for (const [i, block] of blocks.entries()) {
+      const file = path.join(this.#place.partial, this.#files[i]!.file);
+      finished.push(await hashBlock(file, 0, block));
+    }
+    return finished;
+  }
+
   async #writeFile(file: string, bytes: Uint8Array): Promise<void> {
-    const fd = fs.openSync(path.join(this.#partial, file), "wx");
     try {
-      let at = 0;
-      while (at < bytes.length) at += fs.writeSync(fd, bytes, at);
-      await fsync(fd);
-    } finally {
-      fs.closeSync(fd);
+      const fd = fs.openSync(path.join(this.#place.partial, file), "wx");
+      try {
+        writeWhole(fd, bytes, 0);
+        await fsync(fd);
+      } finally {
+        fs.closeSync(fd);
+      }
+    } catch (error) {
+      throw imageError("Cannot write", file, error);
     }
   }
 
@@ -164,58 +174,19 @@ export class ImageDirectory implements RamTarget {
 
   /** Removes the directory, whatever its name is by now. */
   discard(): void {
-    this.#isDiscarded = true;
     this.#close();
-    if (this.#isNamed) fs.renameSync(this.#path, this.#partial);
-    fs.rmSync(this.#partial, { recursive: true, force: true });
+    this.#place.discard();
   }
 }
 
-async function hashFile(fd: number, length: number): Promise<string> {
-  return await sha256Of(length, (offset, size) => {
-    const bytes = new Uint8Array(size);
-    let at = 0;
-    while (at < size) {
-      const read = fs.readSync(fd, bytes, at, size - at, offset + at);
-      if (read === 0) throw new ImageError("Image shrank while it was hashed");
-      at += read;
-    }
-    return bytes;
-  });
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  const fd = fs.openSync(directory, "r");
+async function sync(call: typeof fsync, { name, file, fd }: BlockFile): Promise<void> {
   try {
-    await fsync(fd);
-  } finally {
-    fs.closeSync(fd);
+    await call(fd);
+  } catch (error) {
+    throw imageError("Cannot sync", file, error).locate({ block: name });
   }
 }
 
 function isEmptyDirectory(directory: string): boolean {
   return fs.statSync(directory).isDirectory() && fs.readdirSync(directory).length === 0;
-}
-
-/** Removes the partial directories of this name whose process is gone. */
-function removeAbandoned(directory: string): void {
-  const parent = path.dirname(directory);
-  const prefix = `${path.basename(directory)}.partial-`;
-  for (const entry of fs.readdirSync(parent)) {
-    if (!entry.startsWith(prefix)) continue;
-    const pid = Number(entry.slice(prefix.length));
-    if (!Number.isInteger(pid) || isAlive(pid)) continue;
-    fs.rmSync(path.join(parent, entry), { recursive: true, force: true });
-  }
-}
-
-function isAlive(pid: number): boolean {
-  if (pid === process.pid) return true;
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    // not ours to ask is alive, too
-    return (error as { code?: string }).code !== "ESRCH";
-  }
 }

@@ -11,17 +11,12 @@ import {
   parseManifest,
   parseUuid,
 } from "./manifest.ts";
-import { imageError } from "./image_directory.ts";
+import { imageError, isDirectory } from "./files.ts";
+import { WatchedFile } from "./watched_file.ts";
 import type { RamSource, SharedRam } from "./target.ts";
 
 /** The block a raw file is, unless it is named. */
 export const DEFAULT_BLOCK = "pc.ram";
-
-interface OpenFile {
-  path: string;
-  fd: number;
-  stat: fs.BigIntStats;
-}
 
 /** Files as RAM; they are opened once, read only, and watched for change. */
 export class ImageFiles implements RamSource {
@@ -35,7 +30,9 @@ export class ImageFiles implements RamSource {
   readonly pageSize: number | undefined;
   /** What follows RAM's END, where there is a manifest. */
   readonly deviceState: Uint8Array | undefined;
-  readonly #files: OpenFile[] = [];
+  /** The manifest of a received directory. */
+  readonly manifest: Manifest | undefined;
+  readonly #files: WatchedFile[] = [];
 
   /**
    * Opens the image.
@@ -49,6 +46,7 @@ export class ImageFiles implements RamSource {
       const [first] = images;
       if (images.length === 1 && isDirectory(first!)) {
         const manifest = readManifest(first!);
+        this.manifest = manifest;
         this.machine = manifest.machine;
         this.uuid = parseUuid(manifest.uuid);
         this.pageSize = manifest["page-size"];
@@ -72,67 +70,37 @@ export class ImageFiles implements RamSource {
     if (this.blocks.some((block) => block.name === name)) {
       throw new ImageError(`Cannot send two blocks named "${name}"; name them NAME=FILE`);
     }
-    try {
-      const fd = fs.openSync(file, "r");
-      const stat = fs.fstatSync(fd, { bigint: true });
-      this.#files.push({ path: file, fd, stat });
-      if (!stat.isFile()) throw new ImageError(`Cannot send ${file}: it is no regular file`);
-      const usedLength = Number(stat.size);
-      if (expected !== undefined && usedLength !== expected) {
-        throw new ImageError(`Image file ${file} has another length than its manifest says`, {
-          block: name,
-          expected,
-          received: usedLength,
-        });
-      }
-      this.blocks.push({ name, usedLength });
-    } catch (error) {
-      if (error instanceof ImageError) throw error;
-      throw imageError("Cannot open", file, error);
+    const opened = new WatchedFile(file);
+    this.#files.push(opened);
+    const usedLength = opened.size;
+    if (expected !== undefined && usedLength !== expected) {
+      throw new ImageError(`Image file ${file} has another length than its manifest says`, {
+        block: name,
+        expected,
+        received: usedLength,
+      });
     }
+    this.blocks.push({ name, usedLength });
   }
 
   /** Reads pages of a block. */
   read(block: number, offset: number, into: Uint8Array): void {
-    const { path: file, fd } = this.#files[block]!;
-    let at = 0;
-    while (at < into.length) {
-      let read: number;
-      try {
-        read = fs.readSync(fd, into, at, into.length - at, offset + at);
-      } catch (error) {
-        throw imageError("Cannot read", file, error).locate({ offset });
-      }
-      if (read === 0) {
-        throw new ImageError(`Image ${file} was truncated while it was sent`, {
-          block: this.blocks[block]!.name,
-          offset: offset + at,
-        });
-      }
-      at += read;
-    }
+    this.#files[block]!.readPages(this.blocks[block]!.name, 0, offset, into);
   }
 
   /** The files. */
   share(): SharedRam {
-    return { type: "files", files: this.#files.map((file) => path.resolve(file.path)) };
+    return { type: "files", files: this.#files.map(({ path }) => ({ path, byteOffset: 0 })) };
   }
 
   /** Compares each file's size and times with those it had when it was opened. */
   verifyUnchanged(): void {
-    for (const { path: file, fd, stat } of this.#files) {
-      const now = fs.fstatSync(fd, { bigint: true });
-      if (now.size === stat.size && now.mtimeNs === stat.mtimeNs) continue;
-      throw new ImageError(`Image ${file} changed while it was sent`, {
-        expected: `${stat.size} bytes of ${new Date(Number(stat.mtimeMs)).toISOString()}`,
-        received: `${now.size} bytes of ${new Date(Number(now.mtimeMs)).toISOString()}`,
-      });
-    }
+    for (const file of this.#files) file.verifyUnchanged();
   }
 
   /** Closes the files. */
   close(): void {
-    for (const { fd } of this.#files.splice(0)) fs.closeSync(fd);
+    for (const file of this.#files.splice(0)) file.close();
   }
 }
 
@@ -170,11 +138,6 @@ export function readDeviceState(directory: string, manifest: Manifest): Uint8Arr
   const received = createHash("sha256").update(bytes).digest("hex");
   if (received === expected) return bytes;
   throw new VerificationError(`${file} differs from its manifest: sha256`, { expected, received });
-}
-
-/** Whether a path is a directory; false if it is nothing. */
-export function isDirectory(file: string): boolean {
-  return fs.statSync(file, { throwIfNoEntry: false })?.isDirectory() === true;
 }
 
 /** `NAME=FILE`, unless a file has that whole name. */

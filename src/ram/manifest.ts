@@ -7,6 +7,9 @@ export const MANIFEST_FILE = "migration.json";
 /** Name of the file that holds what followed RAM's END. */
 export const DEVICE_STATE_FILE = "device-state.bin";
 
+/** Most rounds that are told one by one; a guest that is not let go on has dozens. */
+export const MAX_ROUNDS = 10_000;
+
 const FORMAT = "multifd-image";
 const VERSION = 1;
 const PAGE_SIZES = [4096, 8192, 16384, 32768, 65536];
@@ -23,6 +26,34 @@ export interface ManifestBlock {
   sha256: string | null;
   /** Pages that never arrived and were taken as zero. */
   "missing-pages": number;
+}
+
+/** The pages of a round, from one sync to the next. */
+export interface RoundPages {
+  /** Pages with data. */
+  normal: number;
+  /** Zero pages. */
+  duplicate: number;
+}
+
+/** What a migration counted, in query-migrate's names where it has them. */
+export interface ManifestCounters {
+  /** How the main channel marked syncs: `round` or `section`. */
+  sync?: string;
+  /** The pages of each round, the set-up's empty one first. */
+  rounds?: RoundPages[];
+  /** Pages that were sent more than once. */
+  "repeated-pages"?: number;
+  /** The others. */
+  [name: string]: unknown;
+}
+
+/** What is known of a source besides what it sent. */
+export interface ManifestSource {
+  /** The version of its QEMU. */
+  "qemu-version": string;
+  /** The migration capabilities that were on. */
+  capabilities: string[];
 }
 
 /** A manifest. */
@@ -50,8 +81,10 @@ export interface Manifest {
     /** Bytes of the JSON text at its end. */
     "vmdesc-bytes": number;
   };
-  /** The migration's counters, in query-migrate's names. */
-  counters: Record<string, unknown>;
+  /** The migration's counters. */
+  counters: ManifestCounters;
+  /** What is known of the source, where somebody asked it. */
+  source?: ManifestSource;
 }
 
 /** Makes a manifest of what is known. */
@@ -102,7 +135,33 @@ export function parseManifest(text: string, path: string): Manifest {
   const state = manifest["device-state"];
   if (state?.file !== DEVICE_STATE_FILE) fail("device-state's file");
   if (!Number.isSafeInteger(state.bytes) || !isSha256(state.sha256)) fail("device-state");
+  checkCounters(manifest.counters, fail);
+  if (manifest.source !== undefined) checkSource(manifest.source, fail);
   return manifest;
+}
+
+/** Checks the counters that are read again; earlier manifests have none of them. */
+function checkCounters(counters: ManifestCounters, fail: (what: string) => never): void {
+  if (typeof counters !== "object" || counters === null) fail("counters are none");
+  const { sync, rounds, "repeated-pages": repeated } = counters;
+  if (sync !== undefined && sync !== "round" && sync !== "section") fail("counters' sync");
+  if (repeated !== undefined && !isCount(repeated)) fail("counters' repeated-pages");
+  if (rounds === undefined) return;
+  const areRounds = Array.isArray(rounds) && rounds.length <= MAX_ROUNDS &&
+    rounds.every((round) => isCount(round?.normal) && isCount(round.duplicate));
+  if (!areRounds) fail("counters' rounds");
+}
+
+function checkSource(source: ManifestSource, fail: (what: string) => never): void {
+  if (typeof source?.["qemu-version"] !== "string") fail("source's qemu-version");
+  const { capabilities } = source;
+  if (!Array.isArray(capabilities) || capabilities.some((name) => typeof name !== "string")) {
+    fail("source's capabilities");
+  }
+}
+
+function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
 }
 
 function isSha256(value: unknown): boolean {

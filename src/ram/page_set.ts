@@ -28,6 +28,23 @@ export class PageSet {
     const bit = 1 << (page & 31);
     return (Atomics.or(this.#words, page >>> 5, bit) & bit) === 0;
   }
+
+  /** Whether a page is in the set. */
+  has(page: number): boolean {
+    return (this.#words[page >>> 5]! & (1 << (page & 31))) !== 0;
+  }
+
+  /** Writes the set as a bitmap: page i is bit i & 7 of byte i >> 3. */
+  toBitmap(bitmap: Uint8Array): void {
+    const view = new DataView(bitmap.buffer, bitmap.byteOffset, bitmap.byteLength);
+    for (const [i, word] of this.#words.entries()) view.setInt32(4 * i, word, true);
+  }
+
+  /** Reads a bitmap, of whole 32-bit words, into the set. */
+  fromBitmap(bitmap: Uint8Array): void {
+    const view = new DataView(bitmap.buffer, bitmap.byteOffset, bitmap.byteLength);
+    for (const i of this.#words.keys()) this.#words[i] = view.getInt32(4 * i, true);
+  }
 }
 
 function bitsOf(word: number): number {

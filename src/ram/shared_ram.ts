@@ -3,16 +3,22 @@ import { cString, errorName, nativeIo } from "../../ffi/io.ts";
 import { ImageError } from "../errors.ts";
 import type { RamBlock } from "../protocol/ram_packet.ts";
 import type { PageWriter } from "./guest_ram.ts";
-import { type RamSource, runsOf, type SharedRam } from "./target.ts";
+import { PresentPages } from "./present_pages.ts";
+import { type RamSource, runsOf, type SharedFile, type SharedRam } from "./target.ts";
 import type { WriteTurn } from "./write_turn.ts";
+
+/** A block's stretch of a file, open here. */
+interface OpenFile extends Pick<SharedFile, "path" | "byteOffset"> {
+  fd: number;
+  present: PresentPages | undefined;
+}
 
 /** Reads and writes the blocks of an image that another thread opened. */
 export class SharedRamAccess implements PageWriter, Pick<RamSource, "blocks" | "read"> {
   /** The blocks. */
   readonly blocks: readonly RamBlock[];
-  readonly #ram: SharedRam;
   readonly #memory: Uint8Array[] = [];
-  readonly #fds: number[] = [];
+  readonly #files: OpenFile[] = [];
   readonly #turn: WriteTurn | undefined;
 
   /**
@@ -22,7 +28,6 @@ export class SharedRamAccess implements PageWriter, Pick<RamSource, "blocks" | "
    * @throws {ImageError} If a file cannot be opened.
    */
   constructor(ram: SharedRam, blocks: readonly RamBlock[], turn?: WriteTurn) {
-    this.#ram = ram;
     this.blocks = blocks;
     this.#turn = turn;
     if (ram.type === "memory") {
@@ -31,10 +36,15 @@ export class SharedRamAccess implements PageWriter, Pick<RamSource, "blocks" | "
       }
       return;
     }
-    for (const file of ram.files) {
-      const fd = nativeIo().file_open(cString(file), turn !== undefined ? 1 : 0);
-      if (fd < 0) throw this.#error(`Cannot open ${file}`, fd, this.#fds.length);
-      this.#fds.push(fd);
+    for (const [i, { path, byteOffset, present }] of ram.files.entries()) {
+      const fd = nativeIo().file_open(cString(path), turn !== undefined ? 1 : 0);
+      if (fd < 0) throw this.#error(`Cannot open ${path}`, fd, i);
+      this.#files.push({
+        path,
+        byteOffset,
+        fd,
+        present: present && new PresentPages(blocks[i]!.usedLength, present.pageSize, present.bits),
+      });
     }
   }
 
@@ -43,39 +53,43 @@ export class SharedRamAccess implements PageWriter, Pick<RamSource, "blocks" | "
     return new ImageError(what, { block: name, offset, code: errorName(result) });
   }
 
-  #file(block: number): string {
-    return this.#ram.type === "files" ? this.#ram.files[block]! : "";
-  }
-
   /** Writes pages of a block. */
   write(block: number, offsets: Float64Array, pages: Uint8Array): void {
-    if (this.#ram.type === "memory") {
-      const memory = this.#memory[block]!;
+    const memory = this.#memory[block];
+    if (memory !== undefined) {
       for (const { offset, bytes } of runsOf(offsets, pages)) memory.set(bytes, offset);
       return;
     }
+    const { path, byteOffset, fd, present } = this.#files[block]!;
     const { length } = offsets;
     const pageSize = pages.length / length;
-    const fd = this.#fds[block]!;
+    const places = byteOffset === 0 ? offsets : offsets.map((offset) => byteOffset + offset);
     this.#turn?.take();
-    const result = nativeIo().file_write_pages(fd, pages, offsets, length, pageSize);
+    const result = nativeIo().file_write_pages(fd, pages, places, length, pageSize);
     this.#turn?.pass();
-    if (result < 0) {
-      throw this.#error(`Cannot write ${this.#file(block)}`, result, block, offsets[0]);
-    }
+    if (result < 0) throw this.#error(`Cannot write ${path}`, result, block, offsets[0]);
+    present?.add(offsets);
   }
 
   /** Reads pages of a block. */
   read(block: number, offset: number, into: Uint8Array): void {
-    if (this.#ram.type === "memory") {
-      into.set(this.#memory[block]!.subarray(offset, offset + into.length));
+    const memory = this.#memory[block];
+    if (memory !== undefined) {
+      into.set(memory.subarray(offset, offset + into.length));
       return;
     }
-    const file = this.#file(block);
-    const read = nativeIo().file_read(this.#fds[block]!, into, into.length, BigInt(offset));
-    if (read < 0) throw this.#error(`Cannot read ${file}`, read, block, offset);
+    const { present } = this.#files[block]!;
+    const readRun = (offset: number, into: Uint8Array): void => this.#read(block, offset, into);
+    if (present === undefined) readRun(offset, into);
+    else present.read(offset, into, readRun);
+  }
+
+  #read(block: number, offset: number, into: Uint8Array): void {
+    const { path, byteOffset, fd } = this.#files[block]!;
+    const read = nativeIo().file_read(fd, into, into.length, BigInt(byteOffset + offset));
+    if (read < 0) throw this.#error(`Cannot read ${path}`, read, block, offset);
     if (read === into.length) return;
-    throw new ImageError(`Image ${file} was truncated while it was sent`, {
+    throw new ImageError(`Image ${path} was truncated while it was read`, {
       block: this.blocks[block]!.name,
       offset: offset + read,
     });
@@ -83,6 +97,6 @@ export class SharedRamAccess implements PageWriter, Pick<RamSource, "blocks" | "
 
   /** Closes the files. */
   close(): void {
-    for (const fd of this.#fds.splice(0)) nativeIo().io_close(fd);
+    for (const { fd } of this.#files.splice(0)) nativeIo().io_close(fd);
   }
 }

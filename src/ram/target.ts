@@ -1,6 +1,7 @@
 /** Where received RAM goes, and where sent RAM comes from. */
 import type { RamBlock } from "../protocol/ram_packet.ts";
 import type { VmTail } from "../protocol/vm_tail.ts";
+import type { ManifestCounters, ManifestSource } from "./manifest.ts";
 
 /** What is known of a received VM besides its pages. */
 export interface ReceivedVm {
@@ -12,8 +13,10 @@ export interface ReceivedVm {
   pageSize: number;
   /** What followed RAM's END, whole. */
   tail: VmTail;
-  /** The counters, in query-migrate's names. */
-  counters: Record<string, unknown>;
+  /** What the migration counted. */
+  counters: ManifestCounters;
+  /** What is known of the source, where somebody asked it. */
+  source?: ManifestSource | undefined;
 }
 
 /** A block as it was finished. */
@@ -26,8 +29,26 @@ export interface FinishedBlock extends RamBlock {
 
 /** RAM that several threads reach: a file, or shared memory, for each block. */
 export type SharedRam =
-  | { type: "files"; files: string[] }
+  | { type: "files"; files: SharedFile[] }
   | { type: "memory"; memory: SharedPiece[] };
+
+/** A stretch of a file. */
+export interface SharedFile {
+  /** The file. */
+  path: string;
+  /** Where the stretch starts, in bytes. */
+  byteOffset: number;
+  /** Its pages that hold data, where that is told apart: what is read elsewhere is zero. */
+  present?: SharedPresentPages | undefined;
+}
+
+/** The pages of a block that hold data. */
+export interface SharedPresentPages {
+  /** A bit for each page; who writes a page sets its bit. */
+  bits: SharedArrayBuffer;
+  /** Page size in bytes. */
+  pageSize: number;
+}
 
 /** A stretch of shared memory; a view of it would take Deno seconds per gigabyte to post. */
 export interface SharedPiece {
@@ -58,7 +79,19 @@ export interface RamTarget {
   write(block: number, offsets: Float64Array, pages: Uint8Array): void;
   /** How a worker can write to it, too; undefined where it cannot. Called after `create`. */
   share?(): SharedRam | undefined;
-  /** Makes the image whole and durable, and returns the blocks' hashes, in block order. */
+  /**
+   * Puts on disk what was written so far, off this thread; while it does, the same promise is
+   * returned again.
+   *
+   * @throws {ImageError} If the disk fails.
+   */
+  writeBack?(): Promise<void>;
+  /**
+   * Makes the image whole and durable, and returns the blocks with their hashes.
+   *
+   * @param vm What else is known of the VM.
+   * @param blocks The blocks, in order; where a hash is told, a target that hashes proves it.
+   */
   finish(vm: ReceivedVm, blocks: readonly FinishedBlock[]): Promise<FinishedBlock[]>;
   /** Gives up: nothing is left behind. */
   discard(): void;

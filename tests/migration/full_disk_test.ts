@@ -5,6 +5,7 @@ import path from "node:path";
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { ImageError, MemoryImage, PeerClosedError, PeerFailedError, send } from "../../mod.ts";
+import { IMAGE_FORMATS } from "../../src/ram/image_format.ts";
 import { sharedPages, startReceiver, temporaryDirectory, TRANSPORTS } from "./_migrate.ts";
 
 /** Mounts a file system of 8 MiB; a reason if that cannot be done here. */
@@ -19,13 +20,18 @@ const skip = mountSmall(probe);
 if (skip === false) spawnSync("umount", [probe]);
 fs.rmdirSync(probe);
 
-for (const transport of TRANSPORTS) {
-  test(`receive() on ${transport} sockets ends when the disk is full`, { skip }, async () => {
+const CASES = TRANSPORTS.flatMap((transport) =>
+  IMAGE_FORMATS.map((format) => ({ transport, format }))
+);
+
+for (const { transport, format } of CASES) {
+  const where = `${transport} sockets, format ${format},`;
+  test(`receive() on ${where} ends when the disk is full`, { skip }, async () => {
     const disk = temporaryDirectory();
     assertEquals(mountSmall(disk), false);
     try {
       const image = new MemoryImage({ "pc.ram": sharedPages(8192, 4096, 3) });
-      const receiver = await startReceiver({ into: path.join(disk, "vm"), transport });
+      const receiver = await startReceiver({ into: path.join(disk, "vm"), format, transport });
       const to = receiver.address;
       const [sent, received] = await Promise.allSettled([
         send({ image, to, transport, method: "none", timeout: 5000 }),

@@ -44,7 +44,13 @@ const zero = concat(record(0x002, 3 * PAGE), name("pc.ram"), [0]);
 test("MainChannelReader tells the events of a stream in order", () => {
   const commands = concat(ROUND.commands, command(11));
   assertEquals(read(stream({ commands })), [
-    { type: "configuration", machine: "pc-q35-10.0", pageSize: undefined, uuid: undefined },
+    {
+      type: "configuration",
+      machine: "pc-q35-10.0",
+      pageSize: undefined,
+      uuid: undefined,
+      capabilities: [],
+    },
     { type: "return-path" },
     { type: "ping", value: 7 },
     { type: "switchover-start" },
@@ -136,7 +142,7 @@ test("MainChannelReader takes every subsection of the configuration that it know
   const head = concat(...pieces);
   const events = read(stream({ head }));
   assertEquals(only(events, "configuration"), [
-    { type: "configuration", machine: "m".repeat(255), pageSize: PAGE, uuid },
+    { type: "configuration", machine: "m".repeat(255), pageSize: PAGE, uuid, capabilities: [] },
   ]);
   assertEquals(readPieces(split(stream({ head }), () => 1)), events);
   assertEquals(readPieces([...pieces, stream({ head: [] })]), events);

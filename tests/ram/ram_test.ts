@@ -117,7 +117,7 @@ test("ImageFiles notices a file that changes or shrinks while it is sent", () =>
     image.verifyUnchanged();
     fs.truncateSync(file, 4096);
     assertThrows(() => image.read(0, 4096, new Uint8Array(4096)), ImageError, "truncated");
-    assertThrows(() => image.verifyUnchanged(), ImageError, "changed while it was sent");
+    assertThrows(() => image.verifyUnchanged(), ImageError, "changed while it was read");
     image.close();
   }));
 
