@@ -151,14 +151,8 @@ function load(name: string): NativeEngine | EngineUnavailableError {
   const spec = specOf(name);
   if (spec === undefined) return new EngineUnavailableError(`Engine ${name} is unknown`);
   try {
-    const { calls, file } = findLibrary(spec.library, CODEC_SYMBOLS);
-    const abi = calls.codec_abi();
-    if (abi !== CODEC_ABI) {
-      return new EngineUnavailableError(`${file} is of another version, build it anew`, {
-        expected: `ABI ${CODEC_ABI}`,
-        received: `ABI ${abi}`,
-      });
-    }
+    const isOurs = (calls: Calls): boolean => calls.codec_abi() === CODEC_ABI;
+    const { calls, file } = findLibrary(spec.library, CODEC_SYMBOLS, isOurs);
     if (spec.isDevice) checkDevice(spec, calls);
     return makeEngine(spec, file, calls);
   } catch (error) {

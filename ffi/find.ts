@@ -1,9 +1,12 @@
 /** Where the shim's shared objects are looked for. */
+import fs from "node:fs";
 import path from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { isMainThread, workerData } from "node:worker_threads";
 import { EngineUnavailableError } from "../src/errors.ts";
 import { type NativeCalls, openLibrary } from "./open.ts";
+import { mayLoad, mayRead } from "./permissions.ts";
 import { CODEC_ABI, IO_ABI, type NativeSymbols } from "./symbols.ts";
 
 /** Names a directory with the shared objects, before all others. */
@@ -34,11 +37,48 @@ export function cacheDirectory(): string | undefined {
   return base === undefined ? undefined : path.join(base, "multifd", CACHE_VERSION);
 }
 
+/** Whether this is an executable that Bun compiled: its modules are files only to itself. */
+export const IS_COMPILED: boolean = import.meta.url.startsWith("file:///$bunfs/");
+
+/** This module's file; undefined where it is none. */
+function moduleFile(): string | undefined {
+  if (IS_COMPILED || !import.meta.url.startsWith("file:")) return undefined;
+  return fileURLToPath(import.meta.url);
+}
+
 /** The directory beside this module; undefined where the module is not a file. */
 export function moduleDirectory(): string | undefined {
-  if (!import.meta.url.startsWith("file:")) return undefined;
-  const here = path.dirname(fileURLToPath(import.meta.url));
-  return path.resolve(here, "..", "native-shim", "build");
+  const file = moduleFile();
+  return file && path.resolve(path.dirname(file), "..", "native-shim", "build");
+}
+
+/** The npm package that has the shared objects ready for this machine. */
+export const SHIM_PACKAGE = `@multifd/native-${process.platform}-${process.arch}`;
+
+/** What a channel's worker must be started with: its own first argument is its own file. */
+export function workerSettings(): { program: string | undefined } {
+  return { program: programFile() };
+}
+
+function programFile(): string | undefined {
+  const program = isMainThread ? process.argv[1] : workerData?.program;
+  return typeof program === "string" ? program : undefined;
+}
+
+/** Where that package may be: in node_modules of the program's project, or of this module's. */
+function packageDirectories(): string[] {
+  const directories = new Set<string>();
+  for (const file of [programFile(), moduleFile()]) {
+    // a relative one would load code from wherever the program was started
+    if (file === undefined || !path.isAbsolute(file)) continue;
+    for (let at = path.dirname(file);; at = path.dirname(at)) {
+      directories.add(path.join(at, "node_modules", SHIM_PACKAGE));
+      if (at === path.dirname(at)) break;
+    }
+  }
+  return [...directories].filter((directory) =>
+    mayRead(directory) ? fs.existsSync(directory) : mayLoad(directory)
+  );
 }
 
 /**
@@ -48,6 +88,9 @@ export function moduleDirectory(): string | undefined {
  * @returns A line for a shell.
  */
 export function buildCommand(module: string = import.meta.url): string {
+  if (IS_COMPILED) {
+    return `deno run -A jsr:@multifd/multifd/build-native ${path.dirname(process.execPath)}`;
+  }
   const script = new URL("../native-shim/build.ts", module);
   if (script.protocol !== "file:") return `deno run -A ${script.href}`;
   // Deno imports no TypeScript from node_modules: there a file is a clone's
@@ -61,6 +104,7 @@ export function shimDirectories(): string[] {
   return [
     environment(SHIM_VARIABLE),
     moduleDirectory(),
+    ...packageDirectories(),
     path.dirname(process.execPath),
     cacheDirectory(),
     "/usr/local/lib/multifd",
@@ -73,28 +117,36 @@ export function shimDirectories(): string[] {
  *
  * @param name The object's name, without `.so`.
  * @param symbols Its functions.
+ * @param isOurs Whether an object is of this version; the next place may have one that is.
  * @returns Its functions, and where it was.
  * @throws {EngineUnavailableError} If there is none; the message lists what was tried.
  */
 export function findLibrary<S extends NativeSymbols>(
   name: string,
   symbols: S,
+  isOurs: (calls: NativeCalls<S>) => boolean = () => true,
 ): { calls: NativeCalls<S>; file: string } {
   const tried: string[] = [];
+  let foreign: string | undefined;
   for (const directory of shimDirectories()) {
     const file = path.join(directory, `${name}.so`);
     try {
-      return { calls: openLibrary(file, symbols), file };
+      const calls = openLibrary(file, symbols);
+      if (isOurs(calls)) return { calls, file };
+      foreign ??= file;
     } catch (error) {
       tried.push((error as Error).message);
     }
+  }
+  if (foreign !== undefined) {
+    throw new EngineUnavailableError(`${foreign} is of another version, build it anew`);
   }
   if (cacheDirectory() === undefined) {
     const why = `HOME is not set, or needs --allow-env=${CACHE_VARIABLES}`;
     tried.push(`Cannot tell the cache directory: ${why}`);
   }
   throw new EngineUnavailableError(
-    `Cannot find ${name}.so; build it with "${buildCommand()}" or name its directory in ` +
-      `${SHIM_VARIABLE}. Tried:\n  ${tried.join("\n  ")}`,
+    `Cannot find ${name}.so; build it with "${buildCommand()}", install ${SHIM_PACKAGE} from npm, ` +
+      `or name its directory in ${SHIM_VARIABLE}. Tried:\n  ${tried.join("\n  ")}`,
   );
 }

@@ -22,9 +22,7 @@ export function nativeIo(): NativeIo {
 
 function load(): NativeIo | EngineUnavailableError {
   try {
-    const { calls, file } = findLibrary("io", IO_SYMBOLS);
-    if (calls.io_abi() === IO_ABI) return calls;
-    return new EngineUnavailableError(`${file} is of another version, build it anew`);
+    return findLibrary("io", IO_SYMBOLS, (calls) => calls.io_abi() === IO_ABI).calls;
   } catch (error) {
     if (error instanceof EngineUnavailableError) return error;
     throw error;

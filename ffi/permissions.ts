@@ -8,7 +8,7 @@ type Kind = "net" | "read" | "write";
 interface DenoPermissions {
   permissions: {
     requestSync(what: { name: Kind; host?: string; path?: string }): { state: string };
-    querySync(what: { name: Kind; path: string }): { state: string };
+    querySync(what: { name: Kind | "ffi"; path: string }): { state: string };
   };
 }
 
@@ -22,6 +22,18 @@ export function mayRead(path: string): boolean {
   const deno = (globalThis as { Deno?: DenoPermissions }).Deno;
   return deno === undefined ||
     deno.permissions.querySync({ name: "read", path }).state === "granted";
+}
+
+/**
+ * Whether native code of a file or directory may be loaded, without asking anyone.
+ *
+ * @param path The file or directory.
+ * @returns Always true in runtimes without permissions.
+ */
+export function mayLoad(path: string): boolean {
+  const deno = (globalThis as { Deno?: DenoPermissions }).Deno;
+  return deno === undefined ||
+    deno.permissions.querySync({ name: "ffi", path }).state === "granted";
 }
 
 /**

@@ -35,10 +35,18 @@ export interface Verb {
 
 /** Options that every verb takes. */
 const COMMON: Record<string, OptionSpec> = {
-  json: { kind: "flag", help: "print the result as one JSON object, in query-migrate's names" },
+  json: {
+    kind: "flag",
+    help: "print the result as one JSON object, a migration's in query-migrate's names",
+  },
   quiet: { kind: "flag", help: "no progress, only results and errors" },
   help: { kind: "flag", help: "show this" },
 };
+
+/** All options of a verb, by name. */
+export function optionsOf(verb: Verb): Record<string, OptionSpec> {
+  return { ...verb.options, ...COMMON };
+}
 
 /** Parsed and checked options. */
 export class Options {
@@ -89,7 +97,7 @@ export class Options {
  * @throws {OptionError} On an unknown option or a value that is none.
  */
 export function parseOptions(verb: Verb, args: string[]): Options {
-  const specs = { ...verb.options, ...COMMON };
+  const specs = optionsOf(verb);
   const names = Object.keys(specs);
   const ofKind = (...kinds: Kind[]): string[] =>
     names.filter((name) => kinds.includes(specs[name]!.kind));
@@ -184,15 +192,31 @@ function distance(a: string, b: string): number {
   return row[b.length]!;
 }
 
+/** Where the help of an option starts, and how wide it is. */
+const [HELP_COLUMN, HELP_WIDTH] = [29, 70] as const;
+
+/** Breaks a text into lines between words. */
+function wrap(text: string): string[] {
+  const lines = [""];
+  for (const word of text.split(" ")) {
+    const line = `${lines.at(-1)} ${word}`.trimStart();
+    if (line.length <= HELP_WIDTH) lines[lines.length - 1] = line;
+    else lines.push(word);
+  }
+  return lines;
+}
+
 /** A verb's help. */
 export function helpOf(verb: Verb): string {
   const lines = [`${verb.summary}\n`, `Usage: multifd ${verb.name} ${verb.usage}\n`, "Examples:"];
   for (const [command, meaning] of verb.examples) lines.push(`  # ${meaning}`, `  ${command}`);
   lines.push("", "Options:");
-  for (const [name, spec] of Object.entries({ ...verb.options, ...COMMON })) {
+  for (const [name, spec] of Object.entries(optionsOf(verb))) {
     const head = `  --${name}${spec.value === undefined ? "" : ` ${spec.value}`}`;
-    lines.push(`${head.padEnd(28)} ${spec.help}`);
-    if (spec.choices) lines.push(`${"".padEnd(28)} (${spec.choices.join(", ")})`);
+    const choices = spec.choices ? [`(${spec.choices.join(", ")})`] : [];
+    const [first, ...rest] = [...wrap(spec.help), ...choices];
+    lines.push(`${head} `.padEnd(HELP_COLUMN) + first);
+    for (const line of rest) lines.push("".padEnd(HELP_COLUMN) + line);
   }
   return lines.join("\n");
 }

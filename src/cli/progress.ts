@@ -1,7 +1,7 @@
 /** The progress line: on a terminal in place, in a log a line now and then. */
 import process from "node:process";
 import type { EventHandler, Progress } from "../migration/info.ts";
-import { formatBytes, tell } from "./output.ts";
+import { clearStatus, formatBytes, showStatus, tell } from "./output.ts";
 
 /** Nothing is said of what takes less, in milliseconds. */
 const QUIET_MS = 1000;
@@ -13,34 +13,31 @@ function render(progress: Progress): string {
   const rate = pages / (elapsed / 1000);
   const left = Math.max(0, totalPages - pages) / Math.max(rate, 1);
   const percent = Math.min(100, Math.floor(pages * 100 / totalPages));
+  const ratio = pages * pageSize / Math.max(transferred, 1);
   return `${percent}% of ${formatBytes(totalPages * pageSize)}, ` +
     `${Math.round(rate * pageSize / 1e6)} MB/s, ${formatBytes(transferred)} on the wire, ` +
-    `round ${round}, ${Math.ceil(left)} s left`;
+    `ratio ${ratio.toFixed(1)}, round ${round}, ${Math.ceil(left)} s left`;
 }
 
-/** Makes an event handler that keeps people informed on stderr. */
-export function progressLine(quiet: boolean): EventHandler {
+/**
+ * Makes an event handler that keeps people informed on stderr.
+ *
+ * @param quiet Whether only warnings are told.
+ * @param beside What to add to the line.
+ */
+export function progressLine(quiet: boolean, beside: () => string = () => ""): EventHandler {
   const isTerminal = process.stderr.isTTY === true;
   let nextLog = LOG_MS;
-  let isOpen = false;
-  const clear = (): void => {
-    if (isOpen) process.stderr.write("\r\x1b[K");
-    isOpen = false;
-  };
   return (event) => {
-    if (event.type === "warning") {
-      clear();
-      tell(`multifd: ${event.message}`);
-    }
-    if (quiet) return;
-    if (event.type === "finishing") clear();
-    if (event.type !== "progress" || event.elapsed < QUIET_MS) return;
+    if (event.type === "warning") tell(`multifd: ${event.message}`);
+    if (event.type === "finishing") clearStatus();
+    if (quiet || event.type !== "progress" || event.elapsed < QUIET_MS) return;
+    const line = `${render(event)}${beside()}`;
     if (isTerminal) {
-      process.stderr.write(`\r\x1b[K${render(event)}`);
-      isOpen = true;
+      showStatus(line);
     } else if (event.elapsed >= nextLog) {
       nextLog = event.elapsed + LOG_MS;
-      tell(render(event));
+      tell(line);
     }
   };
 }

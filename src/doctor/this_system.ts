@@ -5,7 +5,7 @@ import path from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
 import { nativeEngine } from "../../ffi/engines.ts";
-import { buildCommand, shimDirectories } from "../../ffi/find.ts";
+import { buildCommand, moduleDirectory, shimDirectories } from "../../ffi/find.ts";
 import { builtin } from "../engines/builtin.ts";
 import { selectEngine } from "../engines/select.ts";
 import { EngineUnavailableError } from "../errors.ts";
@@ -120,9 +120,12 @@ function doctorCommand(): string {
   return `deno run -A ${name} doctor`;
 }
 
-/** The command beside the one that builds; what came over HTTP has no folder to fetch into. */
+/** The command beside the one that builds; only a clone has it, and a folder to fetch into. */
 function fetchCommand(): string | undefined {
-  if (!import.meta.url.startsWith("file:")) return undefined;
+  const directory = moduleDirectory();
+  if (directory === undefined) return undefined;
+  const script = path.resolve(directory, "..", "fetch_accelerators.ts");
+  if (look(script, () => fs.statSync(script)) === undefined) return undefined;
   return buildCommand().replace("build:native", "fetch:accelerators")
     .replace(/build\.ts$/, "fetch_accelerators.ts");
 }

@@ -1,10 +1,16 @@
 /** Where the shim is looked for, and what the error tells to do. */
+import fs from "node:fs";
 import path from "node:path";
 import process from "node:process";
 import { test } from "node:test";
-import { assertEquals } from "@std/assert";
-import { buildCommand, cacheDirectory, shimDirectories } from "../../ffi/find.ts";
+import { assertEquals, assertThrows } from "@std/assert";
+import { buildCommand, cacheDirectory, findLibrary, shimDirectories } from "../../ffi/find.ts";
+import { IO_SYMBOLS } from "../../ffi/symbols.ts";
+import { EngineUnavailableError } from "../../src/errors.ts";
+import { temporaryDirectory } from "../migration/_migrate.ts";
 import { root } from "../_tools.ts";
+
+const built = path.join(root, "native-shim", "build", "io.so");
 
 /** Changes the environment for a while. */
 function withEnvironment(variables: Record<string, string>, work: () => void): void {
@@ -52,4 +58,23 @@ test("shimDirectories() starts with the one that is named, unless it is empty", 
   withEnvironment({ MULTIFD_SHIM_DIR: "" }, () => {
     assertEquals(shimDirectories()[0], path.join(root, "native-shim", "build"));
   });
+});
+
+test("findLibrary() passes over an object of another version", {
+  skip: !fs.existsSync(built) && "io.so is missing",
+}, () => {
+  const directory = temporaryDirectory();
+  const other = path.join(directory, "io.so");
+  fs.copyFileSync(built, other);
+  withEnvironment({ MULTIFD_SHIM_DIR: directory }, () => {
+    assertEquals(findLibrary("io", IO_SYMBOLS).file, other);
+    let looked = 0;
+    assertEquals(findLibrary("io", IO_SYMBOLS, () => looked++ > 0).file, built);
+    assertThrows(
+      () => findLibrary("io", IO_SYMBOLS, () => false),
+      EngineUnavailableError,
+      `${other} is of another version`,
+    );
+  });
+  fs.rmSync(directory, { recursive: true });
 });
