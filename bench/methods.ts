@@ -1,12 +1,13 @@
 /**
  * Each method's packets on the same pages, engine by engine: MB/s of guest RAM per
- * core and the share of bytes that is left. `deno task bench`, or under Bun
- * `bun bench/methods.ts`.
+ * core and the share of bytes that is left; and the steps of the protocol by themselves.
+ * `deno run -A bench/methods.ts [--json FILE]`, or under Bun `bun bench/methods.ts`.
  */
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import process from "node:process";
+import { parseArgs } from "node:util";
 import { writeDemoImage } from "../src/cli/demo_image.ts";
 import { print, table } from "../src/cli/output.ts";
 import { NATIVE_ENGINES, nativeEngine } from "../ffi/engines.ts";
@@ -23,15 +24,21 @@ import {
   ramPacketHeaderSize,
 } from "../src/protocol/ram_packet.ts";
 import { isZeroPage } from "../src/ram/zero_page.ts";
+import { withLoad } from "./_load.ts";
+import { describeMachine } from "./_machine.ts";
+import { describeImage, type ImageInfo } from "./_place.ts";
+import { type EngineFigures, type StepFigures, writeReport } from "./_report.ts";
+import { relativeSpread, type Spread, spreadOf } from "./_statistics.ts";
 
 const PAGE = 4096;
 const ROUNDS = 9;
 
 /** The pages with data of a demo image, as whole packets. */
-function makePackets(): Uint8Array[] {
+function makePackets(): [packets: Uint8Array[], image: ImageInfo] {
   const file = path.join(fs.mkdtempSync(path.join(os.tmpdir(), "multifd-bench-")), "guest.ram");
   writeDemoImage(file, 64 * 1024 * 1024);
   const image = new Uint8Array(fs.readFileSync(file));
+  const info = describeImage(file);
   fs.rmSync(path.dirname(file), { recursive: true });
   const kept = new Uint8Array(image.length);
   let at = 0;
@@ -45,14 +52,7 @@ function makePackets(): Uint8Array[] {
   for (let i = 0; (i + 1) * PACKET_SIZE <= at; i++) {
     packets.push(kept.subarray(i * PACKET_SIZE, (i + 1) * PACKET_SIZE));
   }
-  return packets;
-}
-
-/** The middle of some times, and how far apart they are. */
-function median(times: number[]): { middle: number; spread: number } {
-  const sorted = times.toSorted((a, b) => a - b);
-  const middle = sorted[sorted.length >> 1]!;
-  return { middle, spread: (sorted.at(-1)! - sorted[0]!) / middle };
+  return [packets, info];
 }
 
 /** An engine that can be measured, for one method. */
@@ -123,18 +123,32 @@ async function measure(candidate: Candidate, packets: Uint8Array[]): Promise<voi
   receiver.cleanup();
 }
 
-function rowOf({ method, engine, encodeTimes, decodeTimes, bytes }: Candidate): string[] {
-  const rate = (times: number[]): string => {
-    if (times.length === 0) return "-";
-    const { middle, spread } = median(times);
-    return `${Math.round(1 / middle / 1000)} MB/s ±${Math.round(spread * 50)}%`;
-  };
-  const left = encodeTimes.length === 0 ? "-" : `${(bytes * 100).toFixed(1)}%`;
-  return [method.name, engine?.name ?? "none", rate(encodeTimes), rate(decodeTimes), left];
+/** MB/s from milliseconds per byte. */
+function rates(times: number[]): Spread | undefined {
+  return times.length === 0 ? undefined : spreadOf(times.map((time) => 1 / time / 1000));
 }
 
-/** Microseconds per call, the middle of some rounds. */
-function perCall(run: () => void): string {
+function figuresOf({ method, engine, encodeTimes, decodeTimes, bytes }: Candidate): EngineFigures {
+  return {
+    method: method.name,
+    engine: engine?.name ?? "none",
+    encode: rates(encodeTimes),
+    decode: rates(decodeTimes),
+    left: encodeTimes.length === 0 ? undefined : bytes,
+  };
+}
+
+function rowOf({ method, engine, encode, decode, left }: EngineFigures): string[] {
+  const rate = (spread: Spread | undefined): string =>
+    spread === undefined
+      ? "-"
+      : `${Math.round(spread.median)} MB/s ±${Math.round(relativeSpread(spread) * 50)}%`;
+  const share = left === undefined ? "-" : `${(left * 100).toFixed(1)}%`;
+  return [method, engine, rate(encode), rate(decode), share];
+}
+
+/** A step's microseconds per call. */
+function timeStep(step: string, run: () => void): StepFigures {
   const calls = 20_000;
   const times: number[] = [];
   for (let round = 0; round < ROUNDS; round++) {
@@ -142,38 +156,56 @@ function perCall(run: () => void): string {
     for (let i = 0; i < calls; i++) run();
     times.push((performance.now() - start) * 1000 / calls);
   }
-  return `${median(times).middle.toFixed(2)} us`;
+  return { step, time: spreadOf(times) };
 }
 
-const packets = makePackets();
+function timeSteps(): StepFigures[] {
+  const header = new Uint8Array(ramPacketHeaderSize(PAGE));
+  const blocks = new Map([["pc.ram", { name: "pc.ram", usedLength: 1024 ** 3 }]]);
+  const offsets = Float64Array.from({ length: 128 }, (_, i) => i * PAGE);
+  const packet = {
+    flags: 0,
+    packetNum: 1,
+    pagesAlloc: 128,
+    nextPacketSize: PACKET_SIZE,
+    normalPages: 128,
+    zeroPages: 0,
+    block: "pc.ram",
+    offsets,
+  };
+  const zeroPage = new Uint8Array(PAGE);
+  return [
+    timeStep("encodeRamPacket() of 128 pages", () => encodeRamPacket(packet, PAGE, header)),
+    timeStep("parseRamPacket() of 128 pages", () => parseRamPacket(header, PAGE, blocks)),
+    timeStep("isZeroPage() of a zero page", () => isZeroPage(zeroPage)),
+  ];
+}
+
+const { values } = parseArgs({ options: { json: { type: "string" } } });
+const [packets, image] = makePackets();
 print(`${packets.length} packets of 512 KiB, median of ${ROUNDS}, ${process.arch}`);
 const measured = candidates();
-for (let round = 0; round < ROUNDS; round++) {
-  for (const candidate of measured) {
-    const isLeaky = candidate.engine?.name === LEAKY;
-    if (isLeaky && round > 0) continue;
-    await measure(candidate, isLeaky ? packets.slice(0, LEAKY_PACKETS) : packets);
+
+async function measureAll(): Promise<void> {
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const candidate of measured) {
+      const isLeaky = candidate.engine?.name === LEAKY;
+      if (isLeaky && round > 0) continue;
+      await measure(candidate, isLeaky ? packets.slice(0, LEAKY_PACKETS) : packets);
+    }
   }
 }
-print(table([["method", "engine", "encode", "decode", "left"], ...measured.map(rowOf)]));
 
-const header = new Uint8Array(ramPacketHeaderSize(PAGE));
-const blocks = new Map([["pc.ram", { name: "pc.ram", usedLength: 1024 ** 3 }]]);
-const offsets = Float64Array.from({ length: 128 }, (_, i) => i * PAGE);
-const packet = {
-  flags: 0,
-  packetNum: 1,
-  pagesAlloc: 128,
-  nextPacketSize: PACKET_SIZE,
-  normalPages: 128,
-  zeroPages: 0,
-  block: "pc.ram",
-  offsets,
-};
-const zeroPage = new Uint8Array(PAGE);
+const [, load] = await withLoad(measureAll);
+const engines = measured.map(figuresOf);
+const steps = timeSteps();
+print(table([["method", "engine", "encode", "decode", "left"], ...engines.map(rowOf)]));
 print(table([
   ["step", "time per call"],
-  ["encodeRamPacket() of 128 pages", perCall(() => encodeRamPacket(packet, PAGE, header))],
-  ["parseRamPacket() of 128 pages", perCall(() => parseRamPacket(header, PAGE, blocks))],
-  ["isZeroPage() of a zero page", perCall(() => isZeroPage(zeroPage))],
+  ...steps.map(({ step, time }) => [step, `${time.median.toFixed(2)} us`]),
 ]));
+const options = { rounds: ROUNDS };
+const machine = describeMachine();
+const notes = [`other processes used ${(load.others * 100).toFixed(1)} % of the machine`];
+notes.forEach(print);
+writeReport(values.json, { suite: "micro", machine, image, options, notes, engines, steps });

@@ -1,0 +1,214 @@
+/**
+ * How time and memory grow: with the image, with the channels; how long a start takes; and
+ * whether a rate limit holds.
+ *
+ * The large image is the small one many times over, as that many RAM blocks of one file: its
+ * data is read, sent and written in full, but the source's memory is that of the small one.
+ * Memory is the most that a process had resident, in rounds of their own that are not timed.
+ *
+ * `deno run -A bench/growth.ts [--size 1G] [--large 16G] [--channels 2,16] [--runs 9]
+ * [--rate 100M] [--method none,zstd] [--runtime deno,bun] [--image FILE] [--json FILE]`
+ */
+import { execFileSync } from "node:child_process";
+import fs from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { print, table, tell } from "../src/cli/output.ts";
+import { methodNames } from "../src/methods/registry.ts";
+import { blockFileName } from "../src/ram/block_file_name.ts";
+import { timeToFirstPage, timeToListen } from "./_first_page.ts";
+import { growthChecks, type GrowthRun, type RateRun, type Start } from "./_growth_checks.ts";
+import { withLoad } from "./_load.ts";
+import { describeMachine } from "./_machine.ts";
+import { peakResident, watchResident } from "./_memory.ts";
+import { COMMON, parseCount, parseList, parseSize, reported } from "./_options.ts";
+import { describeImage, Place } from "./_place.ts";
+import { move, multifd, recvCommand, RUNTIMES, sendCommand, start } from "./_process.ts";
+import { runBenchmark, writeReport } from "./_report.ts";
+import { rangeText } from "./_statistics.ts";
+import { limitText } from "./_summary.ts";
+
+const MEMORY_ROUNDS = 3;
+
+const { values } = parseArgs({
+  options: {
+    ...COMMON,
+    large: { type: "string", default: "16G" },
+    channels: { type: "string", default: "2,16" },
+    rate: { type: "string", default: "100M" },
+    method: { type: "string", default: "none,zstd" },
+  },
+});
+const size = parseSize(values.size);
+const large = parseSize(values.large);
+const runs = parseCount(values.runs);
+const [few, many] = values.channels.split(",").map(parseCount) as [number, number];
+const methods = parseList(values.method, methodNames());
+const runtimes = parseList(values.runtime, RUNTIMES);
+const place = new Place(size + writtenOf(large));
+const out = place.file("out");
+
+/** A migration to measure. */
+interface Case {
+  runtime: string;
+  method: string;
+  channels: number;
+  bytes: number;
+}
+
+function cases(): Case[] {
+  return methods.flatMap((method) =>
+    runtimes.flatMap((runtime) => [
+      { runtime, method, channels: few, bytes: size },
+      { runtime, method, channels: many, bytes: size },
+      { runtime, method, channels: few, bytes: large },
+    ])
+  );
+}
+
+/** Bytes that a migration writes, and some more: three of ten pages are zero. */
+function writtenOf(bytes: number): number {
+  return 0.75 * (bytes + size);
+}
+
+/** The blocks of an image that is the small one so many times. */
+function blockNames(bytes: number): string[] {
+  return Array.from({ length: bytes / size }, (_, i) => `ram${i}`);
+}
+
+async function migrate(one: Case, round: number, watchesMemory: boolean): Promise<GrowthRun> {
+  const { runtime, bytes } = one;
+  const names = blockNames(bytes);
+  const images = names.map((name) => `${name}=${image}`);
+  const watch = (pid: number): Promise<number> =>
+    watchesMemory ? watchResident(pid) : Promise.resolve(0);
+  const [measured, load] = await withLoad(async () => {
+    const receiver = start(recvCommand(runtime, out, one));
+    const to = await receiver.listening;
+    place.warm(writtenOf(bytes));
+    const sender = start(sendCommand(runtime, images, to, one));
+    const peaks = [sender, receiver].map(({ child }) => watch(child.pid!));
+    const [, received] = await Promise.all([sender.figures, receiver.figures]);
+    const [sendPeak, receivePeak] = await Promise.all(peaks);
+    return { time: received["total-time"], sendPeak: sendPeak!, receivePeak: receivePeak! };
+  });
+  if (watchesMemory && round === 0) {
+    for (const [i, name] of names.entries()) {
+      const file = path.join(out, blockFileName(name, i));
+      execFileSync("cmp", [image, file], { stdio: "inherit" });
+    }
+  }
+  fs.rmSync(out, { recursive: true });
+  return { ...one, round, ...measured, load };
+}
+
+async function migrateLimited(runtime: string, method: string, round: number): Promise<RateRun> {
+  const ends = { method, channels: few, maxBandwidth: values.rate };
+  const send = (to: string): string[] => sendCommand(runtime, [image], to, ends);
+  const [[sent], load] = await withLoad(() =>
+    move(recvCommand(runtime, out, ends), send, () => {})
+  );
+  fs.rmSync(out, { recursive: true });
+  const { transferred } = sent.ram;
+  const limit = parseSize(values.rate);
+  return { runtime, method, round, limit, bytes: transferred!, time: sent["total-time"], load };
+}
+
+async function measureRates(): Promise<RateRun[]> {
+  const rates: RateRun[] = [];
+  for (let round = 1; round <= runs; round++) {
+    tell(`rate limit, round ${round} of ${runs}`);
+    for (const method of methods) {
+      for (const runtime of runtimes) rates.push(await migrateLimited(runtime, method, round));
+    }
+  }
+  return rates;
+}
+
+/** What a runtime's idle workers take, in bytes. */
+async function idleWorkers(runtime: string, count: number): Promise<number> {
+  const script = path.join(path.dirname(fileURLToPath(import.meta.url)), "_idle_workers.ts");
+  const running = start([...multifd(runtime).slice(0, -1), script, String(count)]);
+  await running.listening;
+  const peak = peakResident(running.child.pid!)!;
+  running.child.kill("SIGKILL");
+  await running.figures.catch(() => {});
+  return peak;
+}
+
+async function measureStarts(): Promise<Start[]> {
+  const starts: Start[] = [];
+  for (let round = 0; round <= runs; round++) {
+    for (const runtime of runtimes) {
+      const [times, load] = await withLoad(async () => ({
+        firstPage: await timeToFirstPage(runtime, image),
+        listening: await timeToListen(runtime, out),
+      }));
+      // the first start fills the runtime's cache
+      if (round > 0) starts.push({ runtime, round, ...times, load });
+    }
+  }
+  return starts;
+}
+
+async function measureWorkers(): Promise<Map<string, number>> {
+  const workers = new Map<string, number>();
+  for (const runtime of runtimes) {
+    const [least, most] = [await idleWorkers(runtime, few), await idleWorkers(runtime, many)];
+    workers.set(runtime, (most - least) / (many - few));
+  }
+  return workers;
+}
+
+const image = place.image(size, values.image);
+
+await runBenchmark("growth", async () => {
+  if (!(few < many)) throw new Error("--channels is FEW,MANY");
+  if (large <= size || large % size !== 0) throw new Error("--large is no multiple of --size");
+  const memory: GrowthRun[] = [];
+  const timed: GrowthRun[] = [];
+  const starts = await measureStarts();
+  const workers = await measureWorkers();
+  for (let round = -MEMORY_ROUNDS; round < runs; round++) {
+    tell(
+      round < 0 ? `memory, round ${round + 1 + MEMORY_ROUNDS}` : `round ${round + 1} of ${runs}`,
+    );
+    for (const one of cases()) {
+      if (round < 0) memory.push(await migrate(one, round + MEMORY_ROUNDS, true));
+      else timed.push(await migrate(one, round, false));
+    }
+  }
+  const rates = await measureRates();
+  const measured = { memory, timed, rates, starts, workers, size, large, few, many };
+  const checks = growthChecks(measured);
+  const machine = describeMachine();
+  const notes = [
+    `${values.large} are ${large / size} RAM blocks of one file of ${values.size}`,
+    ...place.notes,
+  ];
+  writeReport(values.json, {
+    suite: "growth",
+    machine,
+    image: describeImage(image),
+    options: reported(values),
+    notes,
+    checks,
+    runs: [...starts, ...memory, ...timed, ...rates],
+  });
+  print(`median of ${runs}, ${machine.cores} cores of ${machine.cpu}`);
+  print(table([
+    ["what", "runtime", "method", "median", "min..max", "unit", "limit", ""],
+    ...checks.map((check) => [
+      check.what,
+      check.runtime,
+      check.method ?? "",
+      check.value.median.toFixed(2),
+      rangeText(check.value, 2),
+      check.unit,
+      limitText(check),
+      check.verdict === "none" ? "" : check.verdict,
+    ]),
+  ]));
+  notes.forEach(print);
+});
