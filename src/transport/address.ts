@@ -21,6 +21,11 @@ export function parseAddress(text: string): Address {
   return { host: match[1] ?? match[2]!, port };
 }
 
+/** Whether only this machine can reach it. */
+export function isLocal(address: Address): boolean {
+  return "path" in address || /^(localhost|127(\.\d+){3}|::1)$/i.test(address.host);
+}
+
 /** Writes an address as it is parsed. */
 export function formatAddress(address: Address): string {
   if ("path" in address) return `unix:${address.path}`;

@@ -23,6 +23,8 @@ export interface Connection {
    * @throws {PeerClosedError} If the connection is reset.
    */
   readSome(): MaybePromise<Uint8Array | undefined>;
+  /** Whether something has come that was not read yet; where it is missing, nobody can tell. */
+  hasMore?(): boolean;
   /**
    * Writes all bytes, of one piece or of two; they may be reused once it is done.
    *

@@ -1,4 +1,5 @@
 /** Connections on the shim's sockets: file descriptors that any thread of the process can use. */
+import fs from "node:fs";
 import { alignedBytes, cString, errorName, nativeIo } from "../../ffi/io.ts";
 import { PeerClosedError } from "../errors.ts";
 import { type Address, formatAddress } from "./address.ts";
@@ -70,6 +71,15 @@ export class BlockingConnection implements Connection {
     this.#to = got - read;
     this.bytesRead += read;
     return kept + read;
+  }
+
+  hasMore(): boolean {
+    if (this.#from < this.#to) return true;
+    const got = this.#io.net_recv_some(this.fd, this.#ahead, READ_AHEAD);
+    this.#from = 0;
+    // an end or an error is there for the next read, too
+    this.#to = Math.max(got, 0);
+    return got > 0;
   }
 
   allocate(size: number): Uint8Array {
@@ -264,10 +274,10 @@ export function listenNatively(
   if (fd < 0) throw failed(fd);
   let accepted = 0;
   let patience = ACCEPT_MS;
-  const accept = (): void => {
-    timer = setTimeout(accept, patience);
-    patience = Math.min(1.5 * patience, accepted === 0 ? IDLE_ACCEPT_MS : LATE_ACCEPT_MS);
-    for (;;) {
+  let isClosed = false;
+  /** Takes everyone who waits. */
+  const acceptAll = (): void => {
+    while (!isClosed) {
       const connection = io.net_accept(fd);
       if (connection >= 0) {
         patience = ACCEPT_MS;
@@ -278,6 +288,11 @@ export function listenNatively(
       return;
     }
   };
+  const accept = (): void => {
+    timer = setTimeout(accept, patience);
+    patience = Math.min(1.5 * patience, accepted === 0 ? IDLE_ACCEPT_MS : LATE_ACCEPT_MS);
+    acceptAll();
+  };
   let timer = setTimeout(accept, patience);
   const actual = "path" in address ? address : { ...address, port: io.net_port(fd) };
   return {
@@ -286,11 +301,24 @@ export function listenNatively(
       for (let before = -1; before !== accepted;) {
         before = accepted;
         await sleep(DRAIN_MS);
+        // the timer may be more patient than this
+        acceptAll();
       }
     },
     close() {
+      isClosed = true;
       clearTimeout(timer);
       io.io_close(fd);
+      if ("path" in address) removeSocket(address.path);
     },
   };
+}
+
+/** As the runtime's listeners do; a name that is still there could not be listened on again. */
+function removeSocket(path: string): void {
+  try {
+    fs.rmSync(path, { force: true });
+  } catch {
+    // Deno did not grant it
+  }
 }

@@ -1,11 +1,13 @@
 /** Connections on the runtime's own sockets: node:net, which Deno, Bun and Node all have. */
 import net from "node:net";
-import { PeerClosedError } from "../errors.ts";
+import { type MultifdError, PeerClosedError } from "../errors.ts";
 import { type Address, formatAddress } from "./address.ts";
 import type { Connection, Listener } from "./connection.ts";
 
 /** How long nothing may arrive before a listener counts as drained, in milliseconds. */
 const DRAIN_MS = 50;
+/** In so many looks: after a stall a timer comes before the connections that came meanwhile. */
+const QUIET_LOOKS = 5;
 
 interface WaitingRead {
   into: Uint8Array;
@@ -14,7 +16,8 @@ interface WaitingRead {
   reject: (error: Error) => void;
 }
 
-class SocketConnection implements Connection {
+/** A connection on a socket, or on what behaves like one: TLS changes its protected parts. */
+export class SocketConnection implements Connection {
   name: string;
   bytesRead = 0;
   bytesWritten = 0;
@@ -32,18 +35,34 @@ class SocketConnection implements Connection {
     socket.on("data", (chunk: Uint8Array) => this.#take(chunk));
     socket.on("end", () => this.#finish());
     socket.on("close", () => this.#finish());
-    socket.on("error", (error) => this.#fail(this.#asClosed(error)));
+    socket.on("error", (error) => this.#fail(this.explain(error)));
   }
 
-  #asClosed(cause: Error & { code?: string }): PeerClosedError {
+  /** What an error of the socket means. */
+  protected explain(cause: Error & { code?: string }): MultifdError {
     return new PeerClosedError(`Peer dropped ${this.name}`, { code: cause.code }, { cause });
+  }
+
+  /** Lets nothing more come. */
+  protected hold(): void {
+    this.#socket.pause();
+  }
+
+  /** Lets more come. */
+  protected release(): void {
+    this.#socket.resume();
+  }
+
+  /** Gives the socket up, after an error at once. */
+  protected drop(_hasFailed: boolean): void {
+    this.#socket.destroy();
   }
 
   #take(chunk: Uint8Array): void {
     this.bytesRead += chunk.length;
     const rest = this.#serve(chunk);
     if (rest.length > 0) this.#held.push(rest);
-    if (this.#held.length > 0) this.#socket.pause();
+    if (this.#held.length > 0) this.hold();
     this.#wake();
   }
 
@@ -98,7 +117,7 @@ class SocketConnection implements Connection {
     if (this.#ended) return filled;
     return new Promise((resolve, reject) => {
       this.#waiting = { into, filled, resolve, reject };
-      this.#socket.resume();
+      this.release();
     });
   }
 
@@ -108,7 +127,7 @@ class SocketConnection implements Connection {
       if (this.#ended) return undefined;
       await new Promise<void>((resolve) => {
         this.#someone = resolve;
-        this.#socket.resume();
+        this.release();
       });
     }
     return this.#held.shift();
@@ -119,7 +138,7 @@ class SocketConnection implements Connection {
       if (this.#error !== undefined) return reject(this.#error);
       if (more !== undefined) this.#socket.write(bytes);
       this.#socket.write(more ?? bytes, (error) => {
-        if (error) return reject(this.#error ?? this.#asClosed(error));
+        if (error) return reject(this.#error ?? this.explain(error));
         this.bytesWritten += bytes.length + (more?.length ?? 0);
         resolve();
       });
@@ -132,7 +151,7 @@ class SocketConnection implements Connection {
 
   destroy(error?: Error): void {
     if (error !== undefined) this.#fail(error);
-    this.#socket.destroy();
+    this.drop(this.#error !== undefined);
     this.#finish();
   }
 }
@@ -149,7 +168,20 @@ function target(address: Address): net.NetConnectOpts {
  * @param signal Gives up when aborted, with the signal's reason.
  * @throws {PeerClosedError} If nobody takes it.
  */
-export function connect(address: Address, name: string, signal: AbortSignal): Promise<Connection> {
+export async function connect(
+  address: Address,
+  name: string,
+  signal: AbortSignal,
+): Promise<Connection> {
+  return new SocketConnection(await connectSocket(address, name, signal), name);
+}
+
+/** The same, as a socket. */
+export function connectSocket(
+  address: Address,
+  name: string,
+  signal: AbortSignal,
+): Promise<net.Socket> {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
     const socket = net.connect({ ...target(address), allowHalfOpen: true });
@@ -171,7 +203,7 @@ export function connect(address: Address, name: string, signal: AbortSignal): Pr
     socket.once("connect", () => {
       signal.removeEventListener("abort", abort);
       socket.removeListener("error", refuse);
-      resolve(new SocketConnection(socket, name));
+      resolve(socket);
     });
   });
 }
@@ -189,10 +221,21 @@ export function listen(
   onConnection: (connection: Connection) => void,
   onError: (error: Error) => void,
 ): Promise<Listener> {
+  const onSocket = (socket: net.Socket, name: string): void =>
+    onConnection(new SocketConnection(socket, name));
+  return listenForSockets(address, onSocket, onError);
+}
+
+/** The same, with a socket and its name for each connection. */
+export function listenForSockets(
+  address: Address,
+  onSocket: (socket: net.Socket, name: string) => void,
+  onError: (error: Error) => void,
+): Promise<Listener> {
   let accepted = 0;
   return new Promise((resolve, reject) => {
     const server = net.createServer({ allowHalfOpen: true }, (socket) => {
-      onConnection(new SocketConnection(socket, `connection ${accepted++}`));
+      onSocket(socket, `connection ${accepted++}`);
     });
     server.once("error", reject);
     server.listen("path" in address ? { path: address.path } : address, () => {
@@ -205,9 +248,9 @@ export function listen(
       resolve({
         address: formatAddress(actual),
         async drain() {
-          for (let before = -1; before !== accepted;) {
-            before = accepted;
-            await new Promise((done) => setTimeout(done, DRAIN_MS));
+          for (let before = -1, quiet = 0; quiet < QUIET_LOOKS; before = accepted) {
+            await new Promise((done) => setTimeout(done, DRAIN_MS / QUIET_LOOKS));
+            quiet = before === accepted ? quiet + 1 : 0;
           }
         },
         close: () => void server.close(),

@@ -1,7 +1,7 @@
 import { test } from "node:test";
 import { assertEquals, assertThrows } from "@std/assert";
 import { OptionError } from "../../mod.ts";
-import { type Address, formatAddress, parseAddress } from "../../src/transport/address.ts";
+import { type Address, formatAddress, isLocal, parseAddress } from "../../src/transport/address.ts";
 
 const GOOD: [string, Address][] = [
   ["127.0.0.1:4444", { host: "127.0.0.1", port: 4444 }],
@@ -27,3 +27,10 @@ for (const text of ["", ":1", "host", "host:", "host:x", "host:65536", "::1:1", 
     assertThrows(() => parseAddress(text), OptionError, "HOST:PORT");
   });
 }
+
+test("isLocal() knows what only this machine can reach", () => {
+  const local = ["127.0.0.1:1", "127.1.2.3:1", "localhost:1", "[::1]:1", "unix:a"];
+  const open = ["0.0.0.0:1", "[::]:1", "192.168.0.1:1", "host:1", "127.example.com:1"];
+  assertEquals(local.filter((text) => !isLocal(parseAddress(text))), []);
+  assertEquals(open.filter((text) => isLocal(parseAddress(text))), []);
+});
