@@ -12,11 +12,11 @@ import os from "node:os";
 import path from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
+import { ownSource, PrivateApt } from "./private_apt.ts";
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 const vendor = path.join(here, "vendor");
 const LIBRARY_FOLDER = "usr/lib/x86_64-linux-gnu";
-const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /** What is fetched together, where the system or the vendor folder has no such files. */
 interface Library {
@@ -61,145 +61,6 @@ const LOADED: Record<string, string> = {
   "libz.so.1": "zlib1g",
 };
 
-/** Runs a command; its output, or an error with the line that says why. */
-function run(command: string, args: string[], cwd: string): string {
-  const { status, error, stdout, stderr } = spawnSync(command, args, {
-    cwd,
-    encoding: "utf8",
-    timeout: 300_000,
-    env: { ...process.env, LC_ALL: "C", DEBIAN_FRONTEND: "noninteractive" },
-  });
-  if (error) throw new Error(`${command}: ${error.message}`);
-  if (status !== 0) {
-    const said = stderr.split("\n").find((line) => /^(E:|W: Failed)/.test(line)) ?? stderr;
-    throw new Error(`${command}: ${said.trim()}`);
-  }
-  return stdout;
-}
-
-/** Where this machine's apt gets Debian from. */
-interface Source {
-  uri: string;
-  suite: string;
-  /** The keyring's file; missing where none is named, or a key itself. */
-  signedBy: string | undefined;
-}
-
-/** Reads one line of the old form: `deb [signed-by=KEYRING] URI SUITE COMPONENT...`. */
-function parseLine(line: string): Source[] {
-  const match = /^deb\s+(?:\[([^\]]*)\]\s+)?(\S+)\s+(\S+)\s+(.*)$/.exec(line.trim());
-  if (!match || !match[4]!.split(/\s+/).includes("main")) return [];
-  const signedBy = /signed-by=(\S+)/i.exec(match[1] ?? "")?.[1];
-  return [{ uri: match[2]!, suite: match[3]!, signedBy }];
-}
-
-/** Reads a stanza of the new form, deb822. */
-function parseStanza(stanza: string): Source[] {
-  const lines = stanza.split("\n").filter((line) => !line.startsWith("#"));
-  // a line that starts with a space goes on with the one before
-  const fields = new Map(
-    lines.join("\n").replaceAll(/\n[ \t]+/g, " ").split("\n").map((line) => {
-      const [name, ...value] = line.split(":");
-      return [name!.toLowerCase(), value.join(":").trim()];
-    }),
-  );
-  const words = (name: string): string[] => fields.get(name)?.split(/\s+/) ?? [];
-  if (!words("types").includes("deb") || !words("components").includes("main")) return [];
-  if (fields.get("enabled") === "no") return [];
-  const signedBy = /^\/\S+/.exec(fields.get("signed-by") ?? "")?.[0];
-  return words("uris").flatMap((uri) => words("suites").map((suite) => ({ uri, suite, signedBy })));
-}
-
-/** All sources of this machine's apt. */
-function readSources(): Source[] {
-  const parts = "/etc/apt/sources.list.d";
-  const files = fs.existsSync(parts) ? fs.readdirSync(parts).map((name) => `${parts}/${name}`) : [];
-  if (fs.existsSync("/etc/apt/sources.list")) files.unshift("/etc/apt/sources.list");
-  return files.flatMap((file) => {
-    if (!/\.(list|sources)$/.test(file)) return [];
-    const text = fs.readFileSync(file, "utf8");
-    if (file.endsWith(".list")) return text.split("\n").flatMap(parseLine);
-    return text.split(/\n\s*\n/).flatMap(parseStanza);
-  });
-}
-
-/** The source that has this machine's own release. */
-function ownSource(): Source {
-  const release = fs.existsSync("/etc/os-release")
-    ? fs.readFileSync("/etc/os-release", "utf8")
-    : "";
-  const isDebian = /^ID="?debian"?$/m.test(release) && fs.existsSync("/usr/bin/apt-get");
-  if (!isDebian || process.arch !== "x64") {
-    throw new Error(
-      "this machine is not Debian on x86-64: install libqpl and libqatzip (with their headers) " +
-        "by its own means",
-    );
-  }
-  const codename = /^VERSION_CODENAME="?(\w+)"?$/m.exec(release)?.[1];
-  const own = readSources().filter(({ suite }) =>
-    suite === codename || ["stable", "testing", "unstable", "sid"].includes(suite)
-  );
-  const source = own.find(({ uri }) => /\/debian\/?$/.test(uri)) ?? own[0];
-  if (!source) throw new Error(`apt's sources have no suite ${codename} with the component main`);
-  return source;
-}
-
-/** An apt of its own: private lists, cache and status, and sources on the machine's own mirror. */
-class PrivateApt {
-  readonly #directory: string;
-  readonly #suite: string;
-  readonly #options: string[];
-
-  constructor(directory: string, source: Source) {
-    this.#directory = directory;
-    this.#suite = source.suite;
-    const keys = source.signedBy ?? (fs.existsSync(KEYRING) ? KEYRING : undefined);
-    const suites = [...new Set([source.suite, "trixie", "sid"])].join(" ");
-    const stanza = [
-      "Types: deb",
-      `URIs: ${source.uri}`,
-      `Suites: ${suites}`,
-      "Components: main",
-      ...(keys ? [`Signed-By: ${keys}`] : []),
-    ];
-    fs.writeFileSync(path.join(directory, "own.sources"), stanza.join("\n") + "\n");
-    fs.writeFileSync(path.join(directory, "status"), "");
-    for (const name of ["lists/partial", "cache/archives/partial"]) {
-      fs.mkdirSync(path.join(directory, name), { recursive: true });
-    }
-    this.#options = [
-      `Dir::Etc::SourceList=${path.join(directory, "own.sources")}`,
-      "Dir::Etc::SourceParts=-",
-      "Dir::Etc::Preferences=-",
-      "Dir::Etc::PreferencesParts=-",
-      `Dir::State=${directory}`,
-      `Dir::State::Lists=${path.join(directory, "lists")}`,
-      `Dir::State::Status=${path.join(directory, "status")}`,
-      `Dir::Cache=${path.join(directory, "cache")}`,
-      "Acquire::Languages=none",
-      "Acquire::http::Timeout=20",
-      "Acquire::https::Timeout=20",
-      "APT::Update::Error-Mode=any",
-      // the directory is nobody else's
-      "APT::Sandbox::User=root",
-    ].flatMap((option) => ["-o", option]);
-  }
-
-  update(): void {
-    run("apt-get", [...this.#options, "-qq", "update"], this.#directory);
-  }
-
-  /** Downloads packages and unpacks them beside one another; a name may have a suite. */
-  unpack(packages: string[], into: string): void {
-    const downloads = fs.mkdtempSync(path.join(this.#directory, "download-"));
-    const wanted = packages.map((name) => name.includes("/") ? name : `${name}/${this.#suite}`);
-    run("apt-get", [...this.#options, "-qq", "download", ...wanted], downloads);
-    for (const name of fs.readdirSync(downloads)) {
-      run("dpkg", ["-x", path.join(downloads, name), into], this.#directory);
-    }
-  }
-}
-
 /** Packages of what the libraries in a folder load and would not find. */
 function missingPackages(folder: string): string[] {
   const files = fs.readdirSync(folder).filter((name) => /\.so\.\d+$/.test(name));
@@ -240,12 +101,13 @@ export function fetchAccelerators(): string[] {
     !fetched.every((file) => fs.existsSync(path.join(vendor, file)))
   );
   if (missing.length === 0) return [];
-  const source = ownSource();
+  const source = ownSource(
+    "install libqpl and libqatzip (with their headers) by its own means",
+  );
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), "multifd-apt-"));
   try {
-    const apt = new PrivateApt(directory, source);
+    const apt = new PrivateApt(directory, source, [source.suite, "trixie", "sid"]);
     const unpacked = path.join(directory, "unpacked");
-    apt.update();
     apt.unpack(missing.flatMap(({ packages }) => packages), unpacked);
     const loaded = missingPackages(path.join(unpacked, LIBRARY_FOLDER));
     if (loaded.length > 0) apt.unpack(loaded, unpacked);

@@ -65,7 +65,7 @@ export function startTool(
 }
 
 /** Installs Bun, its types and TypeScript from the lock file, where they are not there yet. */
-function installPackages(): void {
+export function installPackages(): void {
   const installed = path.join(root, "node_modules", ".package-lock.json");
   const lock = path.join(root, "package-lock.json");
   const isFresh = fs.existsSync(installed) &&
@@ -76,7 +76,7 @@ function installPackages(): void {
   }
 }
 
-/** What the shim is built with, by the file that shows it is there. */
+/** What the shim is built with, and the programs that the tests run, by the file that tells. */
 const DEBIAN_PACKAGES: Record<string, string> = {
   gcc: "/usr/bin/gcc",
   "g++": "/usr/bin/g++",
@@ -86,6 +86,10 @@ const DEBIAN_PACKAGES: Record<string, string> = {
   "libdeflate-dev": "/usr/include/libdeflate.h",
   "libzstd-dev": "/usr/include/zstd.h",
   "zlib1g-dev": "/usr/include/zlib.h",
+  openssl: "/usr/bin/openssl",
+  strace: "/usr/bin/strace",
+  zsh: "/usr/bin/zsh",
+  fish: "/usr/bin/fish",
 };
 
 /** Installs the shim's compiler and headers on Debian as root, fetches the rest, and builds it. */

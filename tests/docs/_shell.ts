@@ -5,6 +5,7 @@ import { once } from "node:events";
 import fs from "node:fs";
 import path from "node:path";
 import process from "node:process";
+import { setTimeout as sleep } from "node:timers/promises";
 import { root } from "../_tools.ts";
 
 const TIMEOUT_MS = 120_000;
@@ -72,9 +73,14 @@ export class Shell {
         if (messages.includes("listening on")) resolve();
       });
     });
-    if (!command.startsWith("multifd")) return;
-    const code = await Promise.race([listening, ended]);
+    const socket = /unix:([^,\s]+),server/.exec(command)?.[1];
+    const ready = socket === undefined ? listening : this.#appears(socket);
+    const code = await Promise.race([ready, ended]);
     assert.equal(code, undefined, `${command}\n${messages}`);
+  }
+
+  async #appears(file: string): Promise<void> {
+    while (!fs.existsSync(path.join(this.folder, file))) await sleep(20);
   }
 
   async #wait(): Promise<void> {
