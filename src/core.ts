@@ -21,6 +21,8 @@ export * from "./protocol/main_channel.ts";
 export * from "./protocol/main_channel_event.ts";
 export * from "./protocol/main_channel_reader.ts";
 export * from "./protocol/main_channel_writer.ts";
+export type { Configuration } from "./protocol/configuration.ts";
+export type { MappedPages } from "./protocol/mapped_ram.ts";
 export * from "./protocol/return_path.ts";
 export * from "./protocol/vm_tail.ts";
 export * from "./methods/method.ts";

@@ -19,8 +19,12 @@ export interface ErrorFacts {
   expected?: string | number | undefined;
   /** What was there. */
   received?: string | number | undefined;
-  /** The system's or library's own code, e.g. `ENOSPC` or `Z_DATA_ERROR`. */
+  /** The system's, the library's or QEMU's own code: `ENOSPC`, `Z_DATA_ERROR`, `GenericError`. */
   code?: string | undefined;
+  /** QEMU's own words. */
+  desc?: string | undefined;
+  /** What QEMU said of its guest after the failure, e.g. `running`. */
+  guest?: string | undefined;
 }
 
 function render(summary: string, facts: ErrorFacts): string {
@@ -37,6 +41,7 @@ function render(summary: string, facts: ErrorFacts): string {
   if (facts.block !== undefined) where.push(`block "${facts.block}"`);
   if (facts.offset !== undefined) where.push(`offset 0x${facts.offset.toString(16)}`);
   if (facts.code !== undefined) where.push(facts.code);
+  if (facts.guest !== undefined) where.push(`the guest is ${facts.guest}`);
   return where.length > 0 ? `${text} (${where.join(", ")})` : text;
 }
 
@@ -80,11 +85,17 @@ export class ProtocolError extends MultifdError {}
 /** The peer used a feature of the protocol that this module refuses by name. */
 export class UnsupportedError extends ProtocolError {}
 
+/** A TLS handshake failed: the peer is not who it should be, or does not take us for that. */
+export class HandshakeError extends ProtocolError {}
+
 /** The peer closed or reset a connection before the migration was over. */
 export class PeerClosedError extends MultifdError {}
 
 /** The peer says that it failed; why is in its own messages. */
 export class PeerFailedError extends MultifdError {}
+
+/** A QEMU that we drive refused a command, failed its migration, or is in no state for it. */
+export class QemuError extends MultifdError {}
 
 /** Data arrived whole but is not what it says: bad compressed data, a wrong size, a wrong hash. */
 export class VerificationError extends MultifdError {}
@@ -103,6 +114,9 @@ export class CancelledError extends MultifdError {}
 
 /** An image cannot be read, written or trusted: a full disk, a file changed meanwhile. */
 export class ImageError extends MultifdError {}
+
+/** A certificate or key of ours cannot be used. */
+export class CredentialsError extends MultifdError {}
 
 /** An option is out of its range or does not go with another. */
 export class OptionError extends MultifdError {}
@@ -137,13 +151,16 @@ export function unpackError({ name, message, summary, facts }: ErrorMessage): Er
 const ERRORS: readonly (typeof MultifdError)[] = [
   ProtocolError,
   UnsupportedError,
+  HandshakeError,
   PeerClosedError,
   PeerFailedError,
+  QemuError,
   VerificationError,
   EngineUnavailableError,
   EngineError,
   TimedOutError,
   CancelledError,
   ImageError,
+  CredentialsError,
   OptionError,
 ];

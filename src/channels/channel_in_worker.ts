@@ -6,6 +6,7 @@ import type { RamTarget } from "../ram/target.ts";
 import { PolledConnection } from "../transport/native.ts";
 import { ChannelWorker } from "./channel_worker.ts";
 import { type ChannelCounters, COUNTERS_SIZE, makeCounters } from "./counters.ts";
+import { RateLimit } from "./rate_limit.ts";
 import type { ReceiveSession } from "./receive_session.ts";
 import type {
   RamMessage,
@@ -22,6 +23,7 @@ export class ReceivingChannelInWorker {
   readonly counters: ChannelCounters;
   /** What became of the pages up to the last sync, on an engine that has a device. */
   engineCounts: EngineCounts | undefined;
+  #quiet = Promise.withResolvers<void>();
   readonly #shared = new SharedArrayBuffer(COUNTERS_SIZE);
   readonly #worker: ChannelWorker<ReceiveMessage>;
   readonly #connection: PolledConnection;
@@ -65,6 +67,7 @@ export class ReceivingChannelInWorker {
         const message = await this.#worker.next();
         if (message === undefined) return;
         if (message.type === "leave") session.barrier.leave(id);
+        if (message.type === "quiet") this.#quiet.resolve();
         if (message.type !== "sync") continue;
         this.#take(message);
         session.onSync();
@@ -75,17 +78,24 @@ export class ReceivingChannelInWorker {
           isEnding: session.isEnding,
           ram: isFirst ? ram : undefined,
         };
+        this.#quiet = Promise.withResolvers();
         this.#worker.post(release);
       }
     } catch (error) {
       throw error instanceof MultifdError ? error.locate({ channel: id }) : error;
     } finally {
+      this.#quiet.resolve();
       // whoever is blocked in a read wakes up, and only then is the socket's number free
       this.#connection.destroy();
       this.#worker.post("stop");
       await this.#worker.stop();
       this.#connection.giveBack();
     }
+  }
+
+  /** Returns when nothing has come behind the last SYNC that was released, or the channel is over. */
+  get quiet(): Promise<void> {
+    return this.#quiet.promise;
   }
 
   #take(message: ReceiveMessage & { type: "sync" }): void {
@@ -124,6 +134,7 @@ export class SendingChannelInWorker {
   engineCounts: EngineCounts | undefined;
   readonly #worker = new ChannelWorker<SendMessage>();
   readonly #sendZeroPages: (block: string, offsets: Float64Array) => Promise<void>;
+  readonly #limit: RateLimit | undefined;
   #connection: PolledConnection | undefined;
 
   /**
@@ -137,6 +148,7 @@ export class SendingChannelInWorker {
     const counters = new SharedArrayBuffer(COUNTERS_SIZE);
     this.counters = makeCounters(task.id, counters);
     this.#sendZeroPages = sendZeroPages;
+    this.#limit = task.limit && new RateLimit(task.limit);
     this.#worker.post({ ...task, kind: "send", counters });
   }
 
@@ -188,8 +200,9 @@ export class SendingChannelInWorker {
     }
   }
 
-  /** Drops the connection; a worker that is blocked on it wakes up. */
+  /** Drops the connection; a worker that is blocked on it, or waits its turn, wakes up. */
   destroy(): void {
+    this.#limit?.stop();
     this.#connection?.destroy();
   }
 

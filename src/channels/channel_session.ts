@@ -30,6 +30,10 @@ export interface ChannelSession {
   readonly isEnding: boolean;
   /** Whether RAM's END is over, after which no pages may come. */
   readonly isOver: boolean;
+  /** A packet was read that may not come once RAM is over; told before {@linkcode isOver} is asked. */
+  begin(channel: number): void;
+  /** Nothing has come behind the SYNC that may have been the last. */
+  quiet(): void;
   /**
    * The migration's one method.
    *

@@ -1,5 +1,6 @@
 /** A channel's worker, as the main thread holds it. */
 import { Worker } from "node:worker_threads";
+import { workerSettings } from "../../ffi/find.ts";
 import { EngineError, unpackError } from "../errors.ts";
 import type { WorkerEnd } from "./worker_messages.ts";
 
@@ -11,8 +12,10 @@ export const WORKER_URL: URL = new URL("./worker.ts", import.meta.url);
 
 /** Starts a worker; one that was imported over HTTP can only be started by importing it. */
 function startWorker(): Worker {
-  if (WORKER_URL.protocol === "file:") return new Worker(WORKER_URL);
-  return new Worker(`import(${JSON.stringify(WORKER_URL.href)})`, { eval: true });
+  const workerData = workerSettings();
+  if (WORKER_URL.protocol === "file:") return new Worker(WORKER_URL, { workerData });
+  const load = `import(${JSON.stringify(WORKER_URL.href)})`;
+  return new Worker(load, { workerData, eval: true });
 }
 
 /** A thread for one channel, and the messages with it in order. */

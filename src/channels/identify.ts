@@ -29,6 +29,10 @@ export async function identify(connection: Connection): Promise<Identity> {
   if (read < start.length) throw cutShort(connection, "first bytes", start.length, read);
   const magic = viewOf(start).getUint32(0);
   if (magic === MAIN_MAGIC) return { type: "main", start };
+  // the head of a TLS record: type 22, then version 3.x
+  if (magic >>> 16 === 0x1603) {
+    throw new ProtocolError(`Peer of ${connection.name} speaks TLS (see --tls-cert)`);
+  }
   if (magic !== MULTIFD_MAGIC) {
     throw new ProtocolError(`First bytes of ${connection.name} are no channel's magic`, {
       expected: `${hex(MAIN_MAGIC)} or ${hex(MULTIFD_MAGIC)}`,

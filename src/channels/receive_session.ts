@@ -19,6 +19,8 @@ export interface ReceiveSessionOptions {
   fallback?: boolean | undefined;
   /** Whether software decompresses, too, what a device did. Default false. */
   verify?: boolean | undefined;
+  /** The one guest to take, 16 bytes; undefined takes any. */
+  uuid?: Uint8Array | undefined;
 }
 
 /** The state of a migration that every channel sees. */
@@ -51,10 +53,11 @@ export class ReceiveSession implements ChannelSession {
   onSync: () => void = () => {};
   readonly #giveUpPageSize: (error: Error) => void;
   readonly #method: MethodAgreement;
+  readonly #mismatch: string;
   #uuid: Uint8Array | undefined;
 
   /** @param options What to take, and how. */
-  constructor({ method, engine, fallback, verify }: ReceiveSessionOptions) {
+  constructor({ method, engine, fallback, verify, uuid }: ReceiveSessionOptions) {
     const { promise, resolve, reject } = Promise.withResolvers<number>();
     promise.catch(() => {});
     this.pageSize = promise;
@@ -64,6 +67,10 @@ export class ReceiveSession implements ChannelSession {
     this.engineName = engine;
     this.fallback = fallback ?? true;
     this.verify = verify ?? false;
+    this.#mismatch = uuid === undefined
+      ? "Channels are of different guests: uuid"
+      : "Guest is not the one to take: uuid";
+    this.#uuid = uuid;
     this.#method = new MethodAgreement(this.state, method, engine);
   }
 
@@ -77,6 +84,14 @@ export class ReceiveSession implements ChannelSession {
   get isOver(): boolean {
     return this.state.isOver;
   }
+
+  /** A channel begins with a packet. */
+  begin(channel: number): void {
+    this.state.begin(channel);
+  }
+
+  /** Of no use here: who can say so is in a worker. */
+  quiet(): void {}
 
   /** The migration's method, once it is known. */
   get agreed(): AgreedMethod | undefined {
@@ -96,12 +111,12 @@ export class ReceiveSession implements ChannelSession {
   /**
    * Takes the guest's uuid, as one connection tells it.
    *
-   * @throws {ProtocolError} If another connection told another.
+   * @throws {ProtocolError} If it is not the one to take, or another connection told another.
    */
   agreeUuid(uuid: Uint8Array, channel: number | "main"): void {
     this.#uuid ??= uuid;
     if (this.#uuid.every((byte, i) => byte === uuid[i])) return;
-    throw new ProtocolError("Channels are of different guests: uuid", {
+    throw new ProtocolError(this.#mismatch, {
       channel,
       expected: formatUuid(this.#uuid),
       received: formatUuid(uuid),

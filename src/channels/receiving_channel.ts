@@ -100,6 +100,7 @@ export class ReceivingChannel {
   async #readHeader(header: Uint8Array): Promise<boolean> {
     // a device-state packet is shorter than any RAM header, and may be the last thing sent
     const start = header.subarray(0, DEVICE_STATE_HEADER_SIZE);
+    if (this.#session.isEnding && this.#connection.hasMore?.() === false) this.#session.quiet();
     const read = await this.#connection.read(start);
     if (read === 0) return this.#end();
     if (read < start.length) throw this.#cutShort("a packet's header", header.length, read);
@@ -129,8 +130,9 @@ export class ReceivingChannel {
 
   /** QEMU 7.2 and 8 may send an empty packet after the last SYNC; nothing else may come there. */
   #checkNotOver(packet: RamPacket): void {
-    if (!this.#session.isOver) return;
     if (packet.block === undefined && (packet.flags & FLAG_SYNC) === 0) return;
+    this.#session.begin(this.counters.id);
+    if (!this.#session.isOver) return;
     throw new ProtocolError("Packet comes after the last SYNC", { received: packet.packetNum });
   }
 

@@ -14,6 +14,7 @@ import { isZeroPage } from "../ram/zero_page.ts";
 import { allocate, type Connection } from "../transport/connection.ts";
 import { type ChannelCounters, makeCounters } from "./counters.ts";
 import type { PageWork } from "./page_work.ts";
+import type { RateLimit } from "./rate_limit.ts";
 
 /** Where zero pages are looked for and travel, as QEMU's zero-page-detection. */
 export type ZeroPages = "multifd" | "legacy" | "none";
@@ -40,8 +41,17 @@ export interface SendingChannelOptions {
   sortPages?: PageSorter | undefined;
   /** Sends zero pages on the main channel, for `legacy`. */
   sendZeroPages: (block: string, offsets: Float64Array) => Promise<void> | void;
+  /** The rate that all channels keep to; undefined for none. */
+  limit?: Pick<RateLimit, "reserve" | "isDue" | "until"> | undefined;
   /** Counters that another thread reads. */
   counters?: ChannelCounters | undefined;
+}
+
+/** A packet as it is on the wire, while it is made or kept. */
+interface PacketBuffer {
+  bytes: Uint8Array;
+  header: Uint8Array;
+  payload: Uint8Array;
 }
 
 /** Sends greeting, packets and SYNCs on one connection. */
@@ -49,17 +59,22 @@ export class SendingChannel {
   /** What went out so far. */
   readonly counters: ChannelCounters;
   readonly #options: SendingChannelOptions;
-  readonly #header: Uint8Array;
-  readonly #payload: Uint8Array;
-  readonly #packet: Uint8Array;
+  #packet: PacketBuffer;
+  /** The other buffer, where there is a limit: its packet may wait while the next is made. */
+  #spare: PacketBuffer | undefined;
+  #kept: { packet: Uint8Array; at: number } | undefined;
 
   constructor(options: SendingChannelOptions) {
     this.#options = options;
     this.counters = options.counters ?? makeCounters(options.id);
-    const headerSize = ramPacketHeaderSize(options.pageSize);
-    this.#packet = allocate(options.connection, headerSize + MAX_PAYLOAD_SIZE);
-    this.#header = this.#packet.subarray(0, headerSize);
-    this.#payload = this.#packet.subarray(headerSize);
+    this.#packet = this.#makeBuffer();
+    if (options.limit !== undefined) this.#spare = this.#makeBuffer();
+  }
+
+  #makeBuffer(): PacketBuffer {
+    const headerSize = ramPacketHeaderSize(this.#options.pageSize);
+    const bytes = allocate(this.#options.connection, headerSize + MAX_PAYLOAD_SIZE);
+    return { bytes, header: bytes.subarray(0, headerSize), payload: bytes.subarray(headerSize) };
   }
 
   /** Sends the greeting. */
@@ -70,10 +85,12 @@ export class SendingChannel {
   /** Ends a round on this channel. */
   async sync(): Promise<void> {
     const packet = syncPacket(this.#options.work.nextPacketNum());
-    encodeRamPacket(packet, this.#options.pageSize, this.#header);
+    const { header } = this.#packet;
+    encodeRamPacket(packet, this.#options.pageSize, header);
     this.counters.packets++;
     this.counters.syncs++;
-    await this.#write(this.#header);
+    await this.#waitFor(header.length);
+    await this.#write(header);
   }
 
   /** Sends pages until there are no more. */
@@ -107,6 +124,7 @@ export class SendingChannel {
         normal.subarray(0, normalPages),
       );
     }
+    await this.#sendKept();
   }
 
   /** Sends a packet; `offsets` are of the normal pages, then of zero pages. */
@@ -117,6 +135,7 @@ export class SendingChannel {
     normal: Uint32Array,
   ): Promise<void> {
     const { connection, method, sender, pageSize, work } = this.#options;
+    const { bytes, header, payload } = this.#packet;
     const normalPages = normal.length;
     const zeroPages = offsets.length - normalPages;
     const isPlain = method.name === "none";
@@ -125,7 +144,7 @@ export class SendingChannel {
     const joined = isScattered ? pages : joinPages(pages, pageSize, normal);
     let nextPacketSize = 0;
     if (isPlain) nextPacketSize = normalPages * pageSize;
-    else if (normalPages > 0) nextPacketSize = await sender.prepare(joined, this.#payload);
+    else if (normalPages > 0) nextPacketSize = await sender.prepare(joined, payload);
     encodeRamPacket(
       {
         flags: method.flag,
@@ -138,19 +157,47 @@ export class SendingChannel {
         offsets,
       },
       pageSize,
-      this.#header,
+      header,
     );
     this.counters.packets++;
     this.counters.normalPages += normalPages;
     this.counters.zeroPages += zeroPages;
+    const size = header.length + nextPacketSize;
     if (isScattered) {
-      connection.writePages!(this.#header, pages, normal, pageSize);
+      await this.#waitFor(size);
+      connection.writePages!(header, pages, normal, pageSize);
       this.counters.bytes = connection.bytesWritten;
     } else if (isPlain && normalPages > 0) {
-      await this.#write(this.#header, joined);
+      await this.#waitFor(size);
+      await this.#write(header, joined);
     } else {
-      await this.#write(this.#packet.subarray(0, this.#header.length + nextPacketSize));
+      await this.#writeOrKeep(bytes.subarray(0, size));
     }
+  }
+
+  /** Waits until some bytes may go out. */
+  async #waitFor(bytes: number): Promise<void> {
+    const { limit } = this.#options;
+    if (limit !== undefined) await limit.until(limit.reserve(bytes));
+  }
+
+  /** Writes a packet; one whose time has not come is kept, and the next is made meanwhile. */
+  async #writeOrKeep(packet: Uint8Array): Promise<void> {
+    const { limit } = this.#options;
+    if (limit === undefined) return await this.#write(packet);
+    await this.#sendKept();
+    const at = limit.reserve(packet.length);
+    if (limit.isDue(at)) return await this.#write(packet);
+    this.#kept = { packet, at };
+    [this.#packet, this.#spare] = [this.#spare!, this.#packet];
+  }
+
+  async #sendKept(): Promise<void> {
+    if (this.#kept === undefined) return;
+    const { packet, at } = this.#kept;
+    this.#kept = undefined;
+    await this.#options.limit!.until(at);
+    await this.#write(packet);
   }
 
   async #write(bytes: Uint8Array, more?: Uint8Array): Promise<void> {

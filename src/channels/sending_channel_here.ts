@@ -3,12 +3,13 @@ import type { Engine, EngineCounts } from "../engines/engine.ts";
 import type { Method, MethodSender } from "../methods/method.ts";
 import type { Connection } from "../transport/connection.ts";
 import { type ChannelCounters, makeCounters } from "./counters.ts";
+import type { RateLimit } from "./rate_limit.ts";
 import { setUpSender } from "./verify.ts";
 import { SendingChannel, type SendingChannelOptions } from "./sending_channel.ts";
 
 /** What a sending channel in this thread needs. */
 export interface SendingChannelHereOptions
-  extends Omit<SendingChannelOptions, "connection" | "sender" | "counters"> {
+  extends Omit<SendingChannelOptions, "connection" | "sender" | "counters" | "limit"> {
   /** The method. */
   method: Method;
   /** Its engine; undefined for none. */
@@ -25,6 +26,8 @@ export interface SendingChannelHereOptions
   uadkCompress: boolean;
   /** The guest's uuid, 16 bytes. */
   uuid: Uint8Array;
+  /** The rate that all channels keep to; undefined for none. */
+  limit: RateLimit | undefined;
   /** Opens a connection. */
   open: (name: string) => Promise<Connection>;
 }
@@ -76,6 +79,7 @@ export class SendingChannelHere {
 
   /** Drops the connection. */
   destroy(): void {
+    this.#options.limit?.stop();
     this.#connection?.destroy();
   }
 

@@ -2,15 +2,18 @@
 
 const OVER = 0;
 const METHOD = 1;
+/** A word for each channel. */
+const BEGUN = 2;
+const SIZE = 4 * (BEGUN + 256);
 
-/** Two words of shared memory. */
+/** A few words of shared memory. */
 export class SharedState {
   /** The memory, for another thread. */
   readonly shared: SharedArrayBuffer;
   readonly #words: Int32Array;
 
   /** @param shared Another thread's state, to be one with it. */
-  constructor(shared = new SharedArrayBuffer(8)) {
+  constructor(shared = new SharedArrayBuffer(SIZE)) {
     this.shared = shared;
     this.#words = new Int32Array(shared);
   }
@@ -23,6 +26,19 @@ export class SharedState {
   /** Says that RAM's END is over. */
   setOver(): void {
     Atomics.store(this.#words, OVER, 1);
+  }
+
+  /**
+   * A channel begins with a packet. It says so before it asks whether RAM is over: a packet that
+   * is not refused because it came too early for that is then one too many in {@linkcode begun}.
+   */
+  begin(channel: number): void {
+    Atomics.add(this.#words, BEGUN + channel, 1);
+  }
+
+  /** How many packets each channel has begun with. */
+  get begun(): number[] {
+    return Array.from({ length: 256 }, (_, id) => Atomics.load(this.#words, BEGUN + id));
   }
 
   /** The flag of the migration's method; undefined before it is agreed. */

@@ -15,6 +15,7 @@ import type { AgreedMethod, ChannelSession } from "./channel_session.ts";
 import { makeCounters } from "./counters.ts";
 import { MethodAgreement } from "./method_agreement.ts";
 import { PageWork } from "./page_work.ts";
+import { RateLimit } from "./rate_limit.ts";
 import { ReceivingChannel } from "./receiving_channel.ts";
 import { SharedState } from "./shared_state.ts";
 import { type PageSorter, SendingChannel } from "./sending_channel.ts";
@@ -81,6 +82,14 @@ class WorkerSession implements ChannelSession {
 
   get isOver(): boolean {
     return this.#state.isOver;
+  }
+
+  begin(channel: number): void {
+    this.#state.begin(channel);
+  }
+
+  quiet(): void {
+    tell({ type: "quiet" });
   }
 
   methodOf(flags: number): AgreedMethod {
@@ -151,6 +160,7 @@ async function send(task: SendTask): Promise<void> {
           sender,
           source,
           work: new PageWork(task.blocks, task.work),
+          limit: task.limit && new RateLimit(task.limit, true),
           sortPages: sortNatively,
           sendZeroPages: (block, offsets) => tell({ type: "zeros", block, offsets }),
           counters,

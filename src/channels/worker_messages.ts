@@ -56,6 +56,7 @@ export type ReceiveMessage =
     engineCounts: EngineCounts | undefined;
   }
   | { /** The stream ended where it may. */ type: "leave" }
+  | { /** Nothing has come behind the SYNC that may have been the last. */ type: "quiet" }
   | WorkerEnd;
 
 /** The last message of a worker. */
@@ -82,6 +83,8 @@ export interface SendTask {
   source: SharedRam;
   counters: SharedArrayBuffer;
   work: SharedArrayBuffer;
+  /** The rate that all channels keep to. */
+  limit: SharedArrayBuffer | undefined;
 }
 
 /** To a sending worker, one at a time; each is answered with `ok` or ends it with an error. */

@@ -4,7 +4,6 @@ import os from "node:os";
 import path from "node:path";
 import process from "node:process";
 import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import { MultifdError, OptionError, VerificationError } from "../errors.ts";
 import { checkChannels } from "../migration/options.ts";
 import { methodNames } from "../methods/registry.ts";
@@ -12,6 +11,7 @@ import type { Verb } from "./args.ts";
 import { writeDemoImage } from "./demo_image.ts";
 import { EXIT } from "./exit_code.ts";
 import { formatBytes, print, table, tell } from "./output.ts";
+import { ownCommand } from "./_shared.ts";
 
 const COMPARE_PIECE = 4 * 1024 * 1024;
 
@@ -158,10 +158,8 @@ interface Running {
 
 /** Starts this command again, under the same runtime. */
 function start(args: string[]): Running {
-  const self = new URL("./main.ts", import.meta.url);
-  const script = self.protocol === "file:" ? fileURLToPath(self) : self.href;
-  const runtime = "Deno" in globalThis ? ["run", "-A"] : [];
-  const child = spawn(process.execPath, [...runtime, script, ...args, "--quiet"], {
+  const [command, ...before] = ownCommand();
+  const child = spawn(command, [...before, ...args, "--quiet"], {
     stdio: ["ignore", "pipe", "pipe"],
   });
   let output = "";

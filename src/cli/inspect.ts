@@ -2,17 +2,19 @@ import { OptionError } from "../errors.ts";
 import {
   type DirectoryReport,
   inspect as inspectPath,
+  type MappedRamReport,
   type RecordingReport,
 } from "../migration/inspect.ts";
+import type { RoundPages } from "../ram/manifest.ts";
 import type { Verb } from "./args.ts";
 import { EXIT } from "./exit_code.ts";
-import { blockJson, channelJson, formatBytes, migrationJson, print, table } from "./output.ts";
-import { withSignals } from "./_shared.ts";
+import { blockJson, channelJson, formatBytes, print, receivedJson, table } from "./output.ts";
+import { maxRamOption, withSignals } from "./_shared.ts";
 
 /** `multifd inspect`. */
 export const inspect: Verb = {
   name: "inspect",
-  summary: "Verifies a recording or a received directory to the byte and tells what is in it.",
+  summary: "Verifies a recording or a saved VM to the byte and tells what is in it.",
   usage: "PATH [options]",
   options: {
     extract: { kind: "text", value: "OUT", help: "rebuild a recording's RAM as a directory" },
@@ -22,10 +24,11 @@ export const inspect: Verb = {
       choices: ["error", "zero"],
       help: "pages that never arrived: an error, or zero (default error)",
     },
-    "max-ram": { kind: "size", value: "SIZE", help: "most guest RAM to take (default 1T)" },
+    "max-ram": maxRamOption,
   },
   examples: [
     ["multifd inspect saved-vm", "compare a received directory with its manifest"],
+    ["multifd inspect vm.mapped-ram", "check a mapped-ram file, ours or QEMU's, and hash its RAM"],
     ["multifd inspect recording", "play main.bin, ch0.bin… through a receiver"],
     ["multifd inspect recording --extract vm --json", "and keep the RAM it gives"],
   ],
@@ -43,12 +46,22 @@ export const inspect: Verb = {
     );
     if (options.flag("json")) print(JSON.stringify(reportJson(report)));
     else if (report.kind === "recording") printRecording(report);
+    else if (report.kind === "mapped-ram") printMappedRam(report);
     else printDirectory(report);
     return EXIT.done;
   },
 };
 
-function tailJson({ tail }: RecordingReport | DirectoryReport): Record<string, unknown> {
+/** Rounds that are shown from each end of a migration. */
+const SHOWN_ROUNDS = 10;
+
+type Report = RecordingReport | DirectoryReport | MappedRamReport;
+
+function listOf(names: readonly string[]): string {
+  return names.length > 0 ? names.join(", ") : "none";
+}
+
+function tailJson({ tail }: Report): Record<string, unknown> {
   return {
     "device-state-bytes": tail.bytes.length,
     "vmdesc-bytes": tail.descriptionBytes,
@@ -60,7 +73,7 @@ function tailJson({ tail }: RecordingReport | DirectoryReport): Record<string, u
   };
 }
 
-function reportJson(report: RecordingReport | DirectoryReport): Record<string, unknown> {
+function reportJson(report: Report): Record<string, unknown> {
   if (report.kind === "directory") {
     return {
       status: "completed",
@@ -69,19 +82,28 @@ function reportJson(report: RecordingReport | DirectoryReport): Record<string, u
       uuid: report.uuid,
       "page-size": report.pageSize,
       blocks: report.blocks.map(blockJson),
+      verified: report.isVerified,
       ...tailJson(report),
       counters: report.counters,
+      ...(report.source === undefined ? {} : { source: report.source }),
     };
   }
-  return {
-    ...migrationJson(report),
-    kind: report.kind,
-    uuid: report.uuid,
-    sync: report.sync,
-    rounds: report.ram.dirtySyncCount,
-    "repeated-pages": report.repeatedPages,
-    ...tailJson(report),
-  };
+  if (report.kind === "mapped-ram") {
+    return {
+      status: "completed",
+      kind: report.kind,
+      machine: report.machine,
+      uuid: report.uuid,
+      "page-size": report.pageSize,
+      capabilities: report.capabilities,
+      blocks: report.blocks.map((block) => ({
+        ...blockJson(block),
+        "present-pages": block.presentPages,
+      })),
+      ...tailJson(report),
+    };
+  }
+  return { ...receivedJson(report), kind: report.kind, ...tailJson(report) };
 }
 
 function printBlocks({ blocks }: RecordingReport | DirectoryReport): void {
@@ -94,11 +116,33 @@ function printBlocks({ blocks }: RecordingReport | DirectoryReport): void {
   }
 }
 
-function printTail({ tail }: RecordingReport | DirectoryReport): void {
+/** Devices of one name together, largest first: there is one for each processor of a guest. */
+function printTail({ tail }: Report): void {
   print(
     `device state: ${tail.bytes.length} bytes, ${tail.devices.length} devices, ` +
       `description ${tail.descriptionBytes} bytes`,
   );
+  const devices = new Map<string, { instances: number; bytes: number }>();
+  for (const { name, bytes } of tail.devices) {
+    const device = devices.get(name) ?? { instances: 0, bytes: 0 };
+    devices.set(name, { instances: device.instances + 1, bytes: device.bytes + bytes });
+  }
+  const rows = [...devices].sort(([, a], [, b]) => b.bytes - a.bytes);
+  print(table([
+    ["device", "instances", "bytes"],
+    ...rows.map(([name, { instances, bytes }]) => [name, String(instances), String(bytes)]),
+  ]));
+}
+
+/** Pages of each round; of many rounds the first ones and the last ones. */
+function printRounds(rounds: readonly RoundPages[], repeated: number): void {
+  const isShown = (i: number): boolean => i < SHOWN_ROUNDS || i >= rounds.length - SHOWN_ROUNDS;
+  const rows = rounds.map(({ normal, duplicate }, i) => [`${i + 1}`, `${normal}`, `${duplicate}`]);
+  print(table([["round", "pages", "zero pages"], ...rows.filter((_, i) => isShown(i))]));
+  if (rounds.length > 2 * SHOWN_ROUNDS) {
+    print(`rounds ${SHOWN_ROUNDS + 1} to ${rounds.length - SHOWN_ROUNDS} are in --json`);
+  }
+  print(`${repeated} pages were sent more than once`);
 }
 
 function printRecording(report: RecordingReport): void {
@@ -115,7 +159,7 @@ function printRecording(report: RecordingReport): void {
       )
     ),
   ]));
-  print(`${report.repeatedPages} pages were sent more than once`);
+  printRounds(report.rounds, report.repeatedPages);
   printBlocks(report);
   printTail(report);
   print("verified: every byte");
@@ -123,8 +167,37 @@ function printRecording(report: RecordingReport): void {
 
 function printDirectory(report: DirectoryReport): void {
   print(`VM of ${report.machine}, uuid ${report.uuid}, ${report.pageSize} bytes a page`);
+  const { source, counters: { sync, rounds, "repeated-pages": repeated } } = report;
+  if (source !== undefined) {
+    print(`source: QEMU ${source["qemu-version"]}, capabilities ${listOf(source.capabilities)}`);
+  }
+  if (rounds !== undefined) {
+    print(`${rounds.length} rounds, syncs per ${sync}`);
+    printRounds(rounds, repeated ?? 0);
+  }
   printBlocks(report);
   printTail(report);
-  const isHashed = report.blocks.every(({ sha256 }) => sha256 !== undefined);
-  print(isHashed ? "verified: every block has the hash of the manifest" : "");
+  print(
+    report.isVerified
+      ? "verified: every block has the hash of the manifest"
+      : "not verified: the manifest has no hash of some blocks",
+  );
+}
+
+function printMappedRam(report: MappedRamReport): void {
+  print(
+    `mapped-ram file of ${report.machine}, uuid ${report.uuid}, ${report.pageSize} bytes a page, ` +
+      `capabilities ${listOf(report.capabilities)}`,
+  );
+  print(table([
+    ["block", "length", "pages present", "sha256"],
+    ...report.blocks.map(({ name, usedLength, presentPages, sha256 }) => [
+      name,
+      formatBytes(usedLength),
+      String(presentPages),
+      sha256!,
+    ]),
+  ]));
+  printTail(report);
+  print("verified: everything but the pages, which carry no hash");
 }

@@ -2,24 +2,66 @@
 import process from "node:process";
 import { MultifdError } from "../errors.ts";
 import type { EngineCounts } from "../engines/engine.ts";
-import type { MigrationInfo } from "../migration/info.ts";
+import type { EventHandler, MigrationInfo } from "../migration/info.ts";
+import type { Received } from "../migration/receiver.ts";
 import type { FinishedBlock } from "../ram/target.ts";
 import type { ChannelCounters } from "../channels/counters.ts";
 
 /** Prints a line of the result. */
 export function print(text: string): void {
+  clearStatus();
   console.log(text);
 }
 
 /** Prints a message. */
 export function tell(text: string): void {
-  console.error(text);
+  clearStatus();
+  // not console.error, which Bun has red on a terminal
+  process.stderr.write(`${text}\n`);
+}
+
+/** A terminal's width where it does not tell. */
+const COLUMNS = 80;
+let hasStatus = false;
+
+/** Shows a line on a terminal that whatever is told next takes the place of. */
+export function showStatus(text: string): void {
+  // what goes on in the next line would stay there
+  const shown = text.slice(0, (process.stderr.columns || COLUMNS) - 1);
+  process.stderr.write(`\r${shown}\x1b[K`);
+  hasStatus = true;
+}
+
+/** Takes that line away. */
+export function clearStatus(): void {
+  if (hasStatus) process.stderr.write("\r\x1b[K");
+  hasStatus = false;
 }
 
 /** CPU seconds of this process so far, user and system, start-up included. */
 function cpuSeconds(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1e6;
+}
+
+/** Tells the CPU seconds of a migration from those before its first connection and after RAM. */
+export class CpuMeter {
+  #startUp = 0;
+  #pages = 0;
+
+  /** Takes the migration's events. */
+  readonly onEvent: EventHandler = ({ type }) => {
+    if (type === "started") this.#startUp = cpuSeconds();
+    if (type === "finishing") this.#pages = cpuSeconds() - this.#startUp;
+  };
+
+  /** The figures, once the migration is over, in the names of the JSON. */
+  json(): Record<string, number> {
+    return {
+      "start-up-cpu-seconds": this.#startUp,
+      "finish-cpu-seconds": cpuSeconds() - this.#startUp - this.#pages,
+    };
+  }
 }
 
 /** A block in the names of the JSON. */
@@ -75,6 +117,17 @@ export function migrationJson(info: MigrationInfo): Record<string, unknown> {
     },
     blocks: info.blocks.map(blockJson),
     "per-channel": info.perChannel.map(channelJson),
+  };
+}
+
+/** What a receiver knows, too. */
+export function receivedJson(received: Received): Record<string, unknown> {
+  return {
+    ...migrationJson(received),
+    uuid: received.uuid,
+    sync: received.sync,
+    rounds: received.rounds,
+    "repeated-pages": received.repeatedPages,
   };
 }
 

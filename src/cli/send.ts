@@ -6,9 +6,16 @@ import type { Transport } from "../migration/transports.ts";
 import type { Verb } from "./args.ts";
 import { engineOf, engineOptions } from "./engines.ts";
 import { EXIT } from "./exit_code.ts";
-import { countsLine, migrationJson, print, summary } from "./output.ts";
+import { countsLine, CpuMeter, migrationJson, print, summary } from "./output.ts";
 import { progressLine } from "./progress.ts";
-import { methodOption, timeoutOption, transportOption, withSignals } from "./_shared.ts";
+import { senderTlsOptions, tlsOf } from "./tls.ts";
+import {
+  maxRamOption,
+  methodOption,
+  timeoutOption,
+  transportOption,
+  withSignals,
+} from "./_shared.ts";
 
 /** `multifd send`. */
 export const send: Verb = {
@@ -23,6 +30,7 @@ export const send: Verb = {
     ...engineOptions,
     verify: { kind: "flag", help: "decompress everything before it is sent, and compare" },
     transport: transportOption,
+    ...senderTlsOptions,
     "zero-pages": {
       kind: "text",
       value: "M",
@@ -35,8 +43,14 @@ export const send: Verb = {
       choices: ["round", "section"],
       help: "how syncs are marked, section for machine types before 8.1 (default round)",
     },
+    "max-ram": { ...maxRamOption, help: "most guest RAM in a mapped-ram file (default 1T)" },
     "page-size": { kind: "size", value: "B", help: "page size in bytes (default 4096)" },
     machine: { kind: "text", value: "NAME", help: "machine type, as the destination has it" },
+    "max-bandwidth": {
+      kind: "size",
+      value: "SIZE",
+      help: "most bytes a second, over all channels together (default no limit)",
+    },
     dense: { kind: "flag", help: "let qpl, uadk, and zstd at level 1, compress more, more slowly" },
     "uadk-compress": { kind: "flag", help: "let uadk compress; needs a receiver that can read it" },
     timeout: timeoutOption,
@@ -44,11 +58,14 @@ export const send: Verb = {
   examples: [
     ["multifd send guest.ram --to 127.0.0.1:4444", "a raw file, as the block pc.ram"],
     ["multifd send saved-vm --to host2:4444 --method qpl --channels 4", "a directory recv wrote"],
+    ["multifd send vm.mapped-ram --to host2:4444", "a file of recv, or of QEMU's migrate file:"],
     ["multifd send pc.ram=a.img vga.vram=b.img --to unix:/tmp/vm.sock", "two blocks"],
   ],
   async run(options) {
     if (options.operands.length === 0) throw new OptionError("IMAGE is missing");
     const to = options.required("to");
+    const progress = progressLine(options.flag("quiet"));
+    const cpu = new CpuMeter();
     const info = await withSignals((signal) =>
       sendImage({
         image: options.operands,
@@ -59,20 +76,26 @@ export const send: Verb = {
         engine: engineOf(options),
         fallback: !options.flag("no-fallback"),
         transport: options.text<Transport>("transport"),
+        tls: tlsOf(options),
         zeroPages: options.text<ZeroPages>("zero-pages"),
         sync: options.text<SyncMode>("sync"),
         pageSize: options.number("page-size"),
         machine: options.text("machine"),
+        maxRam: options.number("max-ram"),
         verify: options.flag("verify"),
+        maxBandwidth: options.number("max-bandwidth"),
         dense: options.flag("dense"),
         uadkCompress: options.flag("uadk-compress"),
         timeout: options.number("timeout"),
         signal,
-        onEvent: progressLine(options.flag("quiet")),
+        onEvent: (event) => {
+          cpu.onEvent(event);
+          progress(event);
+        },
       })
     );
     if (options.flag("json")) {
-      print(JSON.stringify(migrationJson(info)));
+      print(JSON.stringify({ ...migrationJson(info), ...cpu.json() }));
       return EXIT.done;
     }
     print(`sent ${summary(info)}`);

@@ -76,6 +76,7 @@ export interface Progress {
 /** What a migration tells while it runs. */
 export type MigrationEvent =
   | { /** The receiver can be connected to. */ type: "listening"; address: string }
+  | { /** The first connection is made: total-time begins. */ type: "started" }
   | { /** Set-up is over. */ type: "setup"; channels: number; totalPages: number }
   | { /** A round is over on all channels. */ type: "sync"; round: number }
   | ({ /** Told about four times a second. */ type: "progress" } & Progress)

@@ -6,9 +6,18 @@ import { parseVmTail, type VmTail } from "../protocol/vm_tail.ts";
 import { sha256Of } from "../ram/hash.ts";
 import { ImageDirectory } from "../ram/image_directory.ts";
 import { ImageFiles, readDeviceState, readManifest } from "../ram/image_files.ts";
-import { DEVICE_STATE_FILE, type Manifest, MANIFEST_FILE } from "../ram/manifest.ts";
+import {
+  DEVICE_STATE_FILE,
+  formatUuid,
+  type Manifest,
+  MANIFEST_FILE,
+  type ManifestCounters,
+  type ManifestSource,
+} from "../ram/manifest.ts";
+import { isFile } from "../ram/files.ts";
+import { MappedRamSource } from "../ram/mapped_ram_source.ts";
 import { SparseMemory } from "../ram/sparse_memory.ts";
-import type { FinishedBlock } from "../ram/target.ts";
+import type { FinishedBlock, RamSource } from "../ram/target.ts";
 import { isRecording, PlayedConnection, recordingFiles } from "../transport/recording.ts";
 import { type Received, Receiver } from "./receiver.ts";
 
@@ -46,19 +55,48 @@ export interface DirectoryReport {
   blocks: FinishedBlock[];
   /** What followed RAM's END. */
   tail: VmTail;
+  /** Whether the manifest had a hash of every block to compare with. */
+  isVerified: boolean;
   /** The counters of the migration it was received in. */
-  counters: Record<string, unknown>;
+  counters: ManifestCounters;
+  /** What is known of the source, where somebody asked it. */
+  source: ManifestSource | undefined;
+}
+
+/** A block of a mapped-ram file. */
+export interface MappedRamBlock extends FinishedBlock {
+  /** Pages that hold data; the others are zero. */
+  presentPages: number;
+}
+
+/** What was found in a mapped-ram file. */
+export interface MappedRamReport {
+  /** What it is. */
+  kind: "mapped-ram";
+  /** Machine type. */
+  machine: string;
+  /** The guest's uuid; zeros where the file tells none. */
+  uuid: string;
+  /** Page size in bytes. */
+  pageSize: number;
+  /** Capabilities without which it cannot be loaded. */
+  capabilities: readonly string[];
+  /** The blocks, with the hashes of their pages. */
+  blocks: MappedRamBlock[];
+  /** What followed RAM's END. */
+  tail: VmTail;
 }
 
 /**
- * Inspects a recording (`main.bin`, `ch0.bin`…) or a directory that was received.
- * Everything is verified: a recording is received as it would be from the wire,
- * a directory's files are hashed and compared with its manifest.
+ * Inspects a recording (`main.bin`, `ch0.bin`…), a directory that was received, or a mapped-ram
+ * file. Everything is verified: a recording is received as it would be from the wire, a
+ * directory's files are hashed and compared with its manifest, and all of a mapped-ram file
+ * but the pages must be what it says; of them it tells the hashes.
  *
- * @param directory The recording or directory.
+ * @param source The recording, directory or file.
  * @param options Where to extract to, and bounds.
  * @returns What is in it.
- * @throws {ImageError} If it is neither, or cannot be read.
+ * @throws {ImageError} If it is none of them, or cannot be read.
  * @throws {ProtocolError} If a recording does not keep to the protocol.
  * @throws {PeerClosedError} If a recording is cut short.
  * @throws {VerificationError} If something in it is not what it says.
@@ -72,19 +110,20 @@ export interface DirectoryReport {
  * ```
  */
 export async function inspect(
-  directory: string,
+  source: string,
   options: InspectOptions = {},
-): Promise<RecordingReport | DirectoryReport> {
-  if (isRecording(directory)) return await inspectRecording(directory, options);
-  if (!fs.existsSync(path.join(directory, MANIFEST_FILE))) {
+): Promise<RecordingReport | DirectoryReport | MappedRamReport> {
+  if (isRecording(source)) return await inspectRecording(source, options);
+  if (isFile(source)) return await inspectMappedRam(source, options);
+  if (!fs.existsSync(path.join(source, MANIFEST_FILE))) {
     throw new ImageError(
-      `Cannot inspect ${directory}: it has neither main.bin (a recording) nor ${MANIFEST_FILE}`,
+      `Cannot inspect ${source}: it has neither main.bin (a recording) nor ${MANIFEST_FILE}`,
     );
   }
   if (options.extract !== undefined) {
-    throw new ImageError(`Cannot extract ${directory}: its blocks are files already`);
+    throw new ImageError(`Cannot extract ${source}: its blocks are files already`);
   }
-  return await inspectDirectory(directory);
+  return await inspectDirectory(source);
 }
 
 async function inspectRecording(
@@ -131,11 +170,48 @@ async function inspectDirectory(directory: string): Promise<DirectoryReport> {
         readDeviceState(directory, manifest),
         path.join(directory, DEVICE_STATE_FILE),
       ),
+      isVerified: manifest.blocks.every(({ sha256 }) => sha256 !== null),
       counters: manifest.counters,
+      source: manifest.source,
     };
   } finally {
     image.close();
   }
+}
+
+async function inspectMappedRam(file: string, options: InspectOptions): Promise<MappedRamReport> {
+  if (options.extract !== undefined) {
+    throw new ImageError(`Cannot extract ${file}: make a directory of it with convert`);
+  }
+  const image = new MappedRamSource(file, options.maxRam);
+  try {
+    const { machine, uuid, pageSize, capabilities, presentPages, tail } = image;
+    const blocks: MappedRamBlock[] = [];
+    for (const [i, block] of image.blocks.entries()) {
+      const sha256 = await hashOf(image, i);
+      blocks.push({ ...block, sha256, missing: 0, presentPages: presentPages[i]! });
+    }
+    image.verifyUnchanged();
+    return {
+      kind: "mapped-ram",
+      machine,
+      uuid: formatUuid(uuid ?? new Uint8Array(16)),
+      pageSize,
+      capabilities,
+      blocks,
+      tail,
+    };
+  } finally {
+    image.close();
+  }
+}
+
+async function hashOf(image: RamSource, block: number): Promise<string> {
+  return await sha256Of(image.blocks[block]!.usedLength, (offset, size) => {
+    const bytes = new Uint8Array(size);
+    image.read(block, offset, bytes);
+    return bytes;
+  });
 }
 
 async function verifyBlocks(
@@ -146,11 +222,7 @@ async function verifyBlocks(
   const blocks: FinishedBlock[] = [];
   for (const [i, block] of manifest.blocks.entries()) {
     const usedLength = block["used-length"];
-    const sha256 = await sha256Of(usedLength, (offset, size) => {
-      const bytes = new Uint8Array(size);
-      image.read(i, offset, bytes);
-      return bytes;
-    });
+    const sha256 = await hashOf(image, i);
     if (block.sha256 !== null && block.sha256 !== sha256) {
       throw new VerificationError(
         `${path.join(directory, block.file)} differs from its manifest: sha256`,

@@ -17,6 +17,13 @@ export interface LifelineOptions {
   onTick?: (() => void) | undefined;
 }
 
+/** The error of a caller's signal that was aborted. */
+export function cancelledError(signal: AbortSignal): CancelledError {
+  const cause: unknown = signal.reason;
+  const why = cause instanceof Error && cause.name !== "AbortError" ? `: ${cause.message}` : "";
+  return new CancelledError(`Migration was cancelled${why}`, {}, { cause });
+}
+
 /** Holds the first error of a migration and gives it to all who wait. */
 export class Lifeline {
   readonly #controller = new AbortController();
@@ -40,11 +47,7 @@ export class Lifeline {
     if (options.signal?.aborted) this.#cancel();
   }
 
-  readonly #cancel = (): void => {
-    const cause: unknown = this.#options.signal?.reason;
-    const why = cause instanceof Error && cause.name !== "AbortError" ? `: ${cause.message}` : "";
-    this.fail(new CancelledError(`Migration was cancelled${why}`, {}, { cause }));
-  };
+  readonly #cancel = (): void => this.fail(cancelledError(this.#options.signal!));
 
   /** Aborted with the first error. */
   get signal(): AbortSignal {

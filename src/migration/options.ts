@@ -10,6 +10,9 @@ export const MAX_CHANNELS = 255;
 /** Page sizes of QEMU's targets that are taken, in bytes. */
 export const PAGE_SIZES: readonly number[] = [4096, 8192, 16384, 32768, 65536];
 
+/** Least bytes per second: at less, a packet takes so long that nothing seems to move. */
+const MIN_BANDWIDTH = 128 * 1024;
+
 /** The method of a name. */
 export function checkMethod(name: string): Method {
   const method = methodByName(name);
@@ -44,6 +47,21 @@ export function checkPageSize(pageSize: number): number {
   throw new OptionError("Page size is not one that is taken", {
     expected: PAGE_SIZES.join(", "),
     received: pageSize,
+  });
+}
+
+/** A guest's uuid. */
+export function checkUuid(uuid: Uint8Array): Uint8Array {
+  if (uuid.length === 16) return uuid;
+  throw new OptionError("Length of the uuid is wrong", { expected: 16, received: uuid.length });
+}
+
+/** A rate in bytes per second. */
+export function checkBandwidth(bandwidth: number): number {
+  if (bandwidth >= MIN_BANDWIDTH && bandwidth < Infinity) return bandwidth;
+  throw new OptionError("Most bandwidth is out of range", {
+    expected: `at least ${MIN_BANDWIDTH} bytes per second`,
+    received: bandwidth,
   });
 }
 

@@ -1,17 +1,20 @@
 /** `receive()`: listens, and takes one migration. */
 import fs from "node:fs";
 import path from "node:path";
-import { ImageError } from "../errors.ts";
-import { ImageDirectory } from "../ram/image_directory.ts";
+import { ImageError, OptionError } from "../errors.ts";
+import { checkFormat, type ImageFormat, makeImage } from "../ram/image_format.ts";
+import type { ManifestSource } from "../ram/manifest.ts";
 import type { MemoryImage } from "../ram/memory_image.ts";
-import type { SharedRam } from "../ram/target.ts";
-import { parseAddress } from "../transport/address.ts";
+import type { RamTarget, SharedRam } from "../ram/target.ts";
+import { isLocal, parseAddress } from "../transport/address.ts";
 import type { Connection, Listener } from "../transport/connection.ts";
 import { RecordedConnection } from "../transport/recording.ts";
 import { listenNatively } from "../transport/native.ts";
 import { listen } from "../transport/runtime.ts";
+import { listenTls } from "../transport/tls.ts";
+import { loadServerTls, type TlsOptions } from "../transport/tls_credentials.ts";
 import type { EventHandler } from "./info.ts";
-import { checkChannels, checkMethod, checkTimeout, DEFAULT_TIMEOUT } from "./options.ts";
+import { checkChannels, checkMethod, checkTimeout, checkUuid, DEFAULT_TIMEOUT } from "./options.ts";
 import { type Received, Receiver } from "./receiver.ts";
 import { type Transport, usesNative } from "./transports.ts";
 
@@ -19,8 +22,13 @@ import { type Transport, usesNative } from "./transports.ts";
 export interface ReceiveOptions {
   /** Where to listen: `HOST:PORT`, `[V6]:PORT` or `unix:PATH`; port 0 takes any. */
   listen: string;
-  /** Where the RAM goes: a directory that does not exist yet, or memory. */
+  /** Where the RAM goes: a path where nothing is yet, or memory. */
   into: string | MemoryImage;
+  /**
+   * What is made at the path: a directory with a manifest, or a mapped-ram file, which a QEMU
+   * loads with `-incoming file:`. Default `directory`.
+   */
+  format?: ImageFormat | undefined;
   /** The one method to take. Default: what arrives. */
   method?: string | undefined;
   /** How many channels will come, 1 to 255. Default: as many as are open at the first sync. */
@@ -37,12 +45,18 @@ export interface ReceiveOptions {
    * recording.
    */
   transport?: Transport | undefined;
+  /** Takes encrypted connections only. Only on the runtime's own sockets. */
+  tls?: TlsOptions | undefined;
+  /** The one guest to take, by its uuid of 16 bytes. Default: any. */
+  uuid?: Uint8Array | undefined;
   /** Most bytes of guest RAM. Default 1 TiB. */
   maxRam?: number | undefined;
   /** Pages that never arrived: an error, or taken as zero and counted. Default `error`. */
   missing?: "error" | "zero" | undefined;
-  /** Whether the blocks of a directory are hashed. Default `sha256`. */
+  /** Whether the blocks of a directory or a file are hashed. Default `sha256`. */
   hash?: "sha256" | "none" | undefined;
+  /** What is known of the source besides what it sends, for a directory's manifest. */
+  source?: ManifestSource | undefined;
   /** A directory, new or empty, that gets every connection's bytes. */
   record?: string | undefined;
   /** Longest time without progress, in milliseconds; 0 for none. Default 60,000. */
@@ -59,8 +73,9 @@ export interface ReceiveOptions {
  * Receives one migration from {@linkcode send} or a QEMU.
  *
  * @param options Where to listen and where the RAM goes.
- * @returns What was received, once it is complete, verified and, in a directory, on disk.
+ * @returns What was received, once it is complete, verified and, at a path, on disk.
  * @throws {OptionError} If an option is out of range.
+ * @throws {CredentialsError} If a certificate or key cannot be used.
  * @throws {ImageError} If the image cannot be made, e.g. the name is taken or the disk full.
  * @throws {ProtocolError} If the source does not keep to the protocol.
  * @throws {VerificationError} If a payload is not what it says.
@@ -82,17 +97,18 @@ export async function receive(options: ReceiveOptions): Promise<Received> {
   if (options.method !== undefined) checkMethod(options.method);
   const timeout = checkTimeout(options.timeout ?? DEFAULT_TIMEOUT);
   const acceptTimeout = checkTimeout(options.acceptTimeout ?? 0);
+  const tls = options.tls === undefined ? undefined : loadServerTls(options.tls);
+  if (options.uuid !== undefined) checkUuid(options.uuid);
   const { record } = options;
   if (record !== undefined) prepareRecording(record);
-  const target = typeof options.into === "string"
-    ? new ImageDirectory(options.into, options.hash !== "none")
-    : options.into;
   const isNative = usesNative(record === undefined ? options.transport : "runtime", {
     method: options.method,
     ram: sharedRam(options.into),
     address,
     forWriting: true,
+    isEncrypted: tls !== undefined,
   });
+  const target = makeTarget(options);
   let listener: Listener | undefined;
   const receiver = new Receiver({
     target,
@@ -101,12 +117,14 @@ export async function receive(options: ReceiveOptions): Promise<Received> {
     engine: options.engine,
     fallback: options.fallback,
     verify: options.verify,
+    uuid: options.uuid,
     maxRam: options.maxRam,
     missingAsZero: options.missing === "zero",
     timeout,
     acceptTimeout,
     isNative,
     transport: isNative ? "native" : "runtime",
+    source: options.source,
     signal: options.signal,
     onEvent: options.onEvent,
     drain: async () => await listener?.drain(),
@@ -119,13 +137,22 @@ export async function receive(options: ReceiveOptions): Promise<Received> {
       record === undefined ? connection : new RecordedConnection(connection, record),
     );
   };
+  const warn = (message: string): void => options.onEvent?.({ type: "warning", message });
   const done = receiver.run();
   try {
     const onError = (error: Error): void => receiver.fail(error);
-    listener = isNative
-      ? listenNatively(address, accept, onError)
-      : await listen(address, accept, onError);
+    if (isNative) {
+      listener = listenNatively(address, accept, onError);
+    } else if (tls === undefined) {
+      listener = await listen(address, accept, onError);
+    } else {
+      const onFailed = (error: Error): void => warn(`${error.message}, ignored`);
+      listener = await listenTls(address, tls, accept, onError, onFailed);
+    }
     options.onEvent?.({ type: "listening", address: listener.address });
+    if (tls === undefined && !isLocal(address)) {
+      warn("listening beyond this machine without TLS: who sees the wire sees the guest's memory");
+    }
   } catch (error) {
     receiver.fail(error);
   }
@@ -138,9 +165,19 @@ export async function receive(options: ReceiveOptions): Promise<Received> {
   }
 }
 
+function makeTarget({ into, format, hash }: ReceiveOptions): RamTarget {
+  if (typeof into === "string") {
+    return makeImage(checkFormat(format ?? "directory"), into, hash !== "none");
+  }
+  if (format === undefined) return into;
+  throw new OptionError(`Format "${format}" is for a path, and the RAM goes into memory`);
+}
+
 /** Where the RAM will be, as far as it is known before it comes. */
 function sharedRam(into: ReceiveOptions["into"]): SharedRam | undefined {
-  if (typeof into === "string") return { type: "files", files: [path.resolve(into)] };
+  if (typeof into === "string") {
+    return { type: "files", files: [{ path: path.resolve(into), byteOffset: 0 }] };
+  }
   return into.share();
 }
 

@@ -2,66 +2,32 @@
  * The receiving side of a migration, whatever its connections come from: a
  * listener, or files of a recording.
  */
-import { ReceivingChannelInWorker } from "../channels/channel_in_worker.ts";
-import { ChannelWorker } from "../channels/channel_worker.ts";
-import type { ChannelCounters } from "../channels/counters.ts";
+import { setTimeout as sleep } from "node:timers/promises";
 import { identify } from "../channels/identify.ts";
-import { ReceiveSession, type ReceiveSessionOptions } from "../channels/receive_session.ts";
-import { ReceivingChannel } from "../channels/receiving_channel.ts";
+import { ReceiveSession } from "../channels/receive_session.ts";
+import { ReceivingChannels } from "../channels/receiving_channels.ts";
 import { ProtocolError } from "../errors.ts";
-import type { Greeting } from "../protocol/greeting.ts";
 import type { MainChannelEvent } from "../protocol/main_channel_event.ts";
 import { MainChannelReader } from "../protocol/main_channel_reader.ts";
 import type { VmTail } from "../protocol/vm_tail.ts";
-import { sumCounts } from "../engines/engine.ts";
 import { GuestRam } from "../ram/guest_ram.ts";
-import { formatUuid } from "../ram/manifest.ts";
-import type { FinishedBlock, RamTarget } from "../ram/target.ts";
-import type { ReceiveMessage } from "../channels/worker_messages.ts";
+import { formatUuid, type RoundPages } from "../ram/manifest.ts";
+import type { FinishedBlock } from "../ram/target.ts";
 import type { Connection } from "../transport/connection.ts";
 import { PolledConnection } from "../transport/native.ts";
-import {
-  type EventHandler,
-  type MigrationInfo,
-  progressOf,
-  type RamInfo,
-  ramInfo,
-} from "./info.ts";
+import { type MigrationInfo, progressOf, type RamInfo, ramInfo } from "./info.ts";
 import { Lifeline } from "./lifeline.ts";
+import type { ReceiverOptions } from "./receiver_options.ts";
+import { Rounds } from "./rounds.ts";
 import { SourceAnswers } from "./source_answers.ts";
 
-/** How many channels are expected where nobody told: QEMU's default. */
-const DEFAULT_CHANNELS = 2;
-
-/** What a receiver needs. */
-export interface ReceiverOptions extends ReceiveSessionOptions {
-  /** Where the RAM goes. */
-  target: RamTarget;
-  /** How many channels will come; undefined finds out. */
-  channels?: number | undefined;
-  /** Most bytes of RAM. */
-  maxRam?: number | undefined;
-  /** Takes pages that never arrive as zero. */
-  missingAsZero?: boolean | undefined;
-  /** Longest time without progress, in milliseconds; 0 for none. */
-  timeout: number;
-  /** Longest time until the first connection; `timeout` if undefined. */
-  acceptTimeout?: number | undefined;
-  /** Whether each channel gets a worker; its connections are then native ones. */
-  isNative?: boolean | undefined;
-  /** The transport's name, for the report. */
-  transport: string;
-  /** The caller's way to cancel. */
-  signal?: AbortSignal | undefined;
-  /** Takes the events. */
-  onEvent?: EventHandler | undefined;
-  /** Returns when no connection waits to be accepted any more. */
-  drain: () => Promise<void>;
-  /** Whether the connections play a recording, which must hold nothing more than a migration. */
-  isPlayback?: boolean | undefined;
-  /** Told what a connection turned out to be: `main` or `ch<id>`. */
-  onIdentified?: ((connection: Connection, name: string) => void) | undefined;
-}
+/**
+ * How long the disk rests before what came meanwhile is written back, in milliseconds. Against
+ * a first sync at the end, 1 GiB over loopback took as long and was on disk 360 ms sooner.
+ */
+const WRITE_BACK_MS = 50;
+/** How long a channel may take to see that nothing comes any more, in milliseconds. */
+const QUIET_MS = 1000;
 
 /** What was received. */
 export interface Received extends MigrationInfo {
@@ -71,6 +37,8 @@ export interface Received extends MigrationInfo {
   tail: VmTail;
   /** How the main channel marked syncs. */
   sync: string;
+  /** The pages of each round, the set-up's empty one first. */
+  rounds: RoundPages[];
   /** Pages that arrived more than once. */
   repeatedPages: number;
   /** Whether packet_num was allowed to have gaps (QEMU 7.2 and 8). */
@@ -83,34 +51,35 @@ export class Receiver {
   readonly #lifeline: Lifeline;
   readonly #connections = new Set<Connection>();
   readonly #identifying = new Set<Promise<void>>();
-  readonly #channels = new Map<number, ReceivingChannel | ReceivingChannelInWorker>();
-  readonly #spareWorkers: ChannelWorker<ReceiveMessage>[] = [];
-  readonly #channelRuns: Promise<void>[] = [];
   readonly #session: ReceiveSession;
+  readonly #channels: ReceivingChannels;
+  readonly #rounds = new Rounds();
   readonly #answers = new SourceAnswers();
   readonly #reader: MainChannelReader;
   readonly #done = Promise.withResolvers<Received>();
-  #channelJoined: () => void = () => {};
-  #channelCount: number | undefined;
   #main: Connection | undefined;
   #machine = "";
   #sync = "";
-  #rounds = 0;
   #mainZeroPages = 0;
   #mainNormalPages = 0;
   #missing = new Map<string, number>();
   #startedAt = 0;
   #setupAt = 0;
   #completeAt = 0;
+  #writeBack: ReturnType<typeof setInterval> | undefined;
+  #writtenBack = 0;
+  /** Packets up to the last marker; none may follow once RAM is over. */
+  #begun: number[] = [];
   /** Whether the image is durable, after which nothing can fail it. */
   #isKept = false;
 
   /** @param options Everything a receiver is told. */
   constructor(options: ReceiverOptions) {
     this.#options = options;
-    this.#channelCount = options.channels;
     this.#reader = new MainChannelReader({ maxRam: options.maxRam });
     this.#session = new ReceiveSession(options);
+    const { target, channels: expected } = options;
+    this.#channels = new ReceivingChannels({ session: this.#session, target, expected });
     this.#lifeline = new Lifeline({
       signal: options.signal,
       timeout: options.acceptTimeout ?? options.timeout,
@@ -128,7 +97,7 @@ export class Receiver {
    */
   async run(): Promise<Received> {
     try {
-      this.#startSpareWorkers();
+      if (this.#options.isNative) this.#channels.startWorkers();
       return await this.#lifeline.guard(this.#done.promise);
     } catch (error) {
       if (this.#isKept) return await this.#done.promise;
@@ -137,21 +106,23 @@ export class Receiver {
         if (connection !== this.#main) connection.destroy(error as Error);
       }
       await this.#answers.failed();
-      this.#options.target.discard();
+      this.#discard();
       throw error;
     } finally {
+      clearInterval(this.#writeBack);
       this.#lifeline.close();
       for (const connection of this.#connections) connection.destroy();
-      await Promise.all(this.#spareWorkers.map((worker) => worker.stop()));
-      await Promise.allSettled(this.#channelRuns);
+      await this.#channels.stop();
     }
   }
 
-  /** Before anyone connects: a thread takes longer to start than a connection. */
-  #startSpareWorkers(): void {
-    const { isNative, channels } = this.#options;
-    const spares = isNative ? channels ?? DEFAULT_CHANNELS : 0;
-    for (let i = 0; i < spares; i++) this.#spareWorkers.push(new ChannelWorker());
+  /** A failure to clean up hides no failure of the migration. */
+  #discard(): void {
+    try {
+      this.#options.target.discard();
+    } catch (error) {
+      this.#options.onEvent?.({ type: "warning", message: (error as Error).message });
+    }
   }
 
   /** Takes a connection. What it is, its first four bytes tell. */
@@ -159,6 +130,7 @@ export class Receiver {
     if (this.#startedAt === 0) {
       this.#startedAt = performance.now();
       this.#lifeline.timeout = this.#options.timeout;
+      this.#options.onEvent?.({ type: "started" });
     }
     this.#connections.add(connection);
     const identified = Promise.withResolvers<void>();
@@ -179,20 +151,19 @@ export class Receiver {
     for (const connection of this.#connections) {
       moved += connection.bytesRead + connection.bytesWritten + 1;
     }
-    for (const { counters } of this.#channels.values()) moved += counters.bytes;
+    for (const { bytes } of this.#channels.counters) moved += bytes;
     return moved;
   }
 
   #waitingFor(): string {
-    const wanted = this.#channelCount === undefined ? "" : ` of ${this.#channelCount}`;
-    const channels = `${this.#channels.size}${wanted} channels are connected`;
+    const { size, moving } = this.#channels;
+    const wanted = this.#options.channels === undefined ? "" : ` of ${this.#options.channels}`;
+    const channels = `${size}${wanted} channels are connected`;
     if (this.#main === undefined) return `the main channel; ${channels}`;
-    const stopped = this.#session.barrier.stopped;
-    const late = [...this.#channels.keys()].filter((id) => !stopped.includes(id));
-    if (this.#setupAt === 0 || late.length === 0) {
+    if (this.#setupAt === 0 || moving.length === 0) {
       return `${this.#reader.expecting} on the main channel; ${channels}`;
     }
-    return `channels ${late.join(", ")} or ${this.#reader.expecting} on the main channel`;
+    return `channels ${moving.join(", ")} or ${this.#reader.expecting} on the main channel`;
   }
 
   #tellProgress(): void {
@@ -218,49 +189,11 @@ export class Receiver {
       onIdentified();
       await this.#runMain(connection, identity.start);
     } else {
-      const channel = this.#addChannel(connection, identity.greeting);
+      const run = this.#channels.start(connection, identity.greeting);
+      this.#options.onIdentified?.(connection, `ch${identity.greeting.id}`);
       onIdentified();
-      const run = channel.run();
-      this.#channelRuns.push(run);
-      this.#channelJoined();
       await run;
     }
-  }
-
-  #addChannel(
-    connection: Connection,
-    { id, uuid }: Greeting,
-  ): ReceivingChannel | ReceivingChannelInWorker {
-    if (this.#setupAt !== 0) {
-      throw new ProtocolError(
-        `Channel arrived after set-up with ${this.#channels.size} channels (tell with --channels)`,
-        { channel: id },
-      );
-    }
-    if (this.#channelCount !== undefined && id >= this.#channelCount) {
-      throw new ProtocolError("Channel has too high an id (see --channels)", {
-        channel: id,
-        expected: `an id below ${this.#channelCount}`,
-        received: id,
-      });
-    }
-    if (this.#channels.has(id)) {
-      throw new ProtocolError("Channel's id is already connected", { channel: id });
-    }
-    this.#session.agreeUuid(uuid, id);
-    connection.name = `channel ${id}`;
-    const channel = connection instanceof PolledConnection
-      ? new ReceivingChannelInWorker(
-        id,
-        connection,
-        this.#session,
-        this.#options.target,
-        this.#spareWorkers.shift() ?? new ChannelWorker(),
-      )
-      : new ReceivingChannel(id, connection, this.#session);
-    this.#channels.set(id, channel);
-    this.#options.onIdentified?.(connection, `ch${id}`);
-    return channel;
   }
 
   async #runMain(connection: Connection, start: Uint8Array): Promise<void> {
@@ -310,13 +243,23 @@ export class Receiver {
     const pageSize = await this.#session.pageSize;
     this.#options.target.create(blocks, pageSize);
     this.#session.ram = new GuestRam(blocks, pageSize, this.#options.target);
+    this.#writeBack = setInterval(() => this.#startWriteBack(), WRITE_BACK_MS);
+  }
+
+  /** A guest stands still while the end is synced: little may be left to do by then. */
+  #startWriteBack(): void {
+    const moved = this.#activity();
+    if (moved === this.#writtenBack) return;
+    this.#writtenBack = moved;
+    this.#options.target.writeBack?.().catch((error) => this.#lifeline.fail(error));
   }
 
   async #onMarker(mode: string, isEnd: boolean): Promise<void> {
     this.#sync = mode;
-    if (this.#setupAt === 0) await this.#fixChannels();
+    if (this.#setupAt === 0) await this.#channels.allHere(() => this.#allIdentified());
     await this.#session.barrier.allStopped(this.#channels.size);
-    this.#rounds++;
+    this.#rounds.end(this.#ramInfo());
+    this.#begun = this.#session.state.begun;
     this.#session.isEnding = isEnd;
     if (this.#setupAt === 0) {
       this.#setupAt = performance.now();
@@ -324,37 +267,18 @@ export class Receiver {
       this.#options.onEvent?.({ type: "setup", channels: this.#channels.size, totalPages });
     }
     this.#session.barrier.release();
-    this.#options.onEvent?.({ type: "sync", round: this.#rounds });
+    this.#options.onEvent?.({ type: "sync", round: this.#rounds.count });
   }
 
-  /** At the first marker every channel has been opened: now their number is known. */
-  async #fixChannels(): Promise<void> {
-    const told = this.#channelCount;
-    if (told === undefined) {
-      await this.#options.drain();
-      while (this.#identifying.size > 0) await Promise.all(this.#identifying);
-    } else {
-      while (this.#channels.size < told) {
-        await new Promise<void>((resolve) => this.#channelJoined = resolve);
-      }
-    }
-    const count = this.#channels.size;
-    if (count === 0) {
-      throw new ProtocolError("Peer opened no multifd channels: is multifd on at the source?");
-    }
-    for (let id = 0; id < count; id++) {
-      if (this.#channels.has(id)) continue;
-      throw new ProtocolError("Channel is missing at the first sync (tell with --channels)", {
-        channel: id,
-        expected: "ids without gaps from 0",
-        received: [...this.#channels.keys()].sort((a, b) => a - b).join(", "),
-      });
-    }
-    this.#channelCount = count;
+  async #allIdentified(): Promise<void> {
+    await this.#options.drain();
+    while (this.#identifying.size > 0) await Promise.all(this.#identifying);
   }
 
   #onRamEnd(): void {
     this.#session.state.setOver();
+    this.#checkNothingBegun();
+    clearInterval(this.#writeBack);
     this.#completeAt = performance.now();
     this.#missing = this.#session.ram!.missing();
     if (this.#missing.size > 0 && this.#options.missingAsZero !== true) {
@@ -384,11 +308,15 @@ export class Receiver {
       counters: {
         method,
         channels: this.#channels.size,
-        "dirty-sync-count": this.#rounds,
+        sync: this.#sync,
+        "dirty-sync-count": this.#rounds.count,
         normal: info.normal,
         duplicate: info.duplicate,
+        "repeated-pages": ram.repeated,
         transferred: info.transferred,
+        rounds: this.#rounds.list,
       },
+      source: this.#options.source,
     };
     const arrived = [...ram.blocks.values()].map(({ name, usedLength }): FinishedBlock => ({
       name,
@@ -397,6 +325,10 @@ export class Receiver {
       missing: this.#missing.get(name) ?? 0,
     }));
     const blocks = await this.#answers.whileAlive(this.#options.target.finish(vm, arrived));
+    await Promise.race([this.#channels.quiet(), sleep(QUIET_MS, undefined, { ref: false })]);
+    this.#checkNothingBegun();
+    // the source has heard of a failure that came first
+    this.#lifeline.signal.throwIfAborted();
     this.#isKept = true;
     const finishTime = performance.now() - this.#completeAt;
     await this.#answers.done();
@@ -412,26 +344,27 @@ export class Receiver {
       machine: this.#machine,
       ram: info,
       blocks,
-      perChannel: this.#counters(),
-      engineCounts: sumCounts([...this.#channels.values()].map((channel) => channel.engineCounts)),
+      perChannel: this.#channels.counters,
+      engineCounts: this.#channels.engineCounts,
       uuid: formatUuid(uuid),
       tail,
       sync: this.#sync,
+      rounds: this.#rounds.list,
       repeatedPages: ram.repeated,
       lenientPacketNumbers: packetNumbers.isLenient,
     });
+  }
+
+  #checkNothingBegun(): void {
+    const channel = this.#session.state.begun.findIndex((count, id) => count !== this.#begun[id]);
+    if (channel >= 0) throw new ProtocolError("Packet comes after the last SYNC", { channel });
   }
 
   /** Plays every connection to its end. */
   async #playOut(connection: Connection): Promise<void> {
     const more = await connection.readSome();
     if (more !== undefined) this.#reader.push(more).next();
-    await Promise.all(this.#channelRuns);
-  }
-
-  #counters(): ChannelCounters[] {
-    return [...this.#channels.values()].map((channel) => channel.counters)
-      .sort((a, b) => a.id - b.id);
+    await this.#channels.ended();
   }
 
   #ramInfo(): RamInfo {
@@ -442,8 +375,8 @@ export class Receiver {
       mainNormalPages: this.#mainNormalPages,
       total: this.#session.ram!.total,
       pageSize: this.#session.ram!.pageSize,
-      rounds: this.#rounds,
-      channels: this.#counters(),
+      rounds: this.#rounds.count,
+      channels: this.#channels.counters,
     });
   }
 }

@@ -1,5 +1,6 @@
 /** `send()`: an image goes to whoever listens. */
 import { SendingChannelInWorker } from "../channels/channel_in_worker.ts";
+import { RateLimit } from "../channels/rate_limit.ts";
 import type { ZeroPages } from "../channels/sending_channel.ts";
 import { SendingChannelHere } from "../channels/sending_channel_here.ts";
 import { selectEngine } from "../engines/select.ts";
@@ -9,13 +10,18 @@ import type { SyncMode } from "../protocol/main_channel.ts";
 import type { RamBlock } from "../protocol/ram_packet.ts";
 import { parseVmTail } from "../protocol/vm_tail.ts";
 import { ImageFiles } from "../ram/image_files.ts";
+import { isMigrationFile, MappedRamSource } from "../ram/mapped_ram_source.ts";
 import type { MemoryImage } from "../ram/memory_image.ts";
 import type { RamSource } from "../ram/target.ts";
 import { parseAddress } from "../transport/address.ts";
+import type { Connection } from "../transport/connection.ts";
 import { connect } from "../transport/runtime.ts";
+import { connectTls } from "../transport/tls.ts";
+import { loadClientTls, type TlsOptions } from "../transport/tls_credentials.ts";
 import { type Transport, usesNative } from "./transports.ts";
 import type { EventHandler, MigrationInfo } from "./info.ts";
 import {
+  checkBandwidth,
   checkChannels,
   checkLevel,
   checkMethod,
@@ -29,7 +35,7 @@ import { Sender } from "./sender.ts";
 export interface SendOptions {
   /**
    * The RAM: a raw file (the block `pc.ram`), several `NAME=FILE`, a directory that
-   * {@linkcode receive} wrote, or memory.
+   * {@linkcode receive} wrote, a mapped-ram file, or memory.
    */
   image: string | readonly string[] | MemoryImage;
   /** Where to: `HOST:PORT`, `[V6]:PORT` or `unix:PATH`. */
@@ -51,14 +57,25 @@ export interface SendOptions {
    * sockets, all in this thread. Default `auto`: native where it can be used.
    */
   transport?: Transport | undefined;
+  /** Encrypts every connection, and checks who listens. Only on the runtime's own sockets. */
+  tls?: TlsOptions | undefined;
   /** Where zero pages travel. Default `multifd`. */
   zeroPages?: ZeroPages | undefined;
   /** How the destination expects syncs to be marked. Default `round`. */
   sync?: SyncMode | undefined;
   /** Page size in bytes. Default the image's own, else 4096. */
   pageSize?: number | undefined;
+  /** Most bytes of RAM in a mapped-ram file. Default 1 TiB. */
+  maxRam?: number | undefined;
   /** Machine type; QEMU refuses another than its own. Default the image's own, else `none`. */
   machine?: string | undefined;
+  /** The guest's uuid, 16 bytes; QEMU refuses another than its own. Default the image's own. */
+  uuid?: Uint8Array | undefined;
+  /**
+   * Most bytes per second over all channels together, as QEMU's max-bandwidth; at least
+   * 131,072. Default no limit.
+   */
+  maxBandwidth?: number | undefined;
   /** Lets qpl and uadk compress more, more slowly: dynamic codes. Default false. */
   dense?: boolean | undefined;
   /** Lets uadk compress; a QEMU without the Kunpeng device cannot read that. Default false. */
@@ -77,9 +94,11 @@ export interface SendOptions {
  * @param options What to send, where and how.
  * @returns The figures, once the destination has said that it holds everything.
  * @throws {OptionError} If an option is out of range.
+ * @throws {CredentialsError} If a certificate or key cannot be used.
  * @throws {ImageError} If the image cannot be read or changes meanwhile.
  * @throws {EngineUnavailableError} If no engine can do the method.
  * @throws {PeerClosedError} If nobody listens, or the destination goes away.
+ * @throws {HandshakeError} If TLS fails, e.g. because another host listens.
  * @throws {PeerFailedError} If the destination says that it failed.
  * @throws {TimedOutError} If nothing moves for `timeout`.
  * @throws {CancelledError} If `signal` is aborted.
@@ -99,12 +118,18 @@ export async function send(options: SendOptions): Promise<MigrationInfo> {
   const channels = checkChannels(options.channels ?? 2);
   const timeout = checkTimeout(options.timeout ?? DEFAULT_TIMEOUT);
   const engine = selectEngine(method, "encodes", options.engine);
-  const source = openSource(options.image);
+  const limit = options.maxBandwidth === undefined
+    ? undefined
+    : new RateLimit(checkBandwidth(options.maxBandwidth));
+  const tls = options.tls === undefined ? undefined : loadClientTls(options.tls, to);
+  const open = (name: string, signal: AbortSignal): Promise<Connection> =>
+    tls === undefined ? connect(to, name, signal) : connectTls(to, tls, name, signal);
+  const source = openSource(options);
   try {
     const pageSize = checkPageSize(options.pageSize ?? source.pageSize ?? 4096);
     checkBlocks(source.blocks, pageSize);
     if (source.deviceState !== undefined) parseVmTail(source.deviceState, "Device state");
-    const uuid = source.uuid ?? new Uint8Array(16);
+    const uuid = options.uuid ?? source.uuid ?? new Uint8Array(16);
     const zeroPages = options.zeroPages ?? "multifd";
     const shared = {
       level,
@@ -117,8 +142,13 @@ export async function send(options: SendOptions): Promise<MigrationInfo> {
       uadkCompress: options.uadkCompress === true,
     };
     const ram = source.share?.();
-    const needs = { method: method.name, ram, address: to, forWriting: false };
-    const isNative = usesNative(options.transport, needs);
+    const isNative = usesNative(options.transport, {
+      method: method.name,
+      ram,
+      address: to,
+      forWriting: false,
+      isEncrypted: tls !== undefined,
+    });
     return await new Sender({
       source,
       method: method.name,
@@ -128,7 +158,7 @@ export async function send(options: SendOptions): Promise<MigrationInfo> {
       timeout,
       sync: options.sync ?? "round",
       machine: options.machine ?? source.machine ?? "none",
-      openMain: (signal) => connect(to, "main channel", signal),
+      openMain: (signal) => open("main channel", signal),
       makeChannel: (id, work, sendZeroPages, signal) =>
         isNative
           ? new SendingChannelInWorker({
@@ -141,6 +171,7 @@ export async function send(options: SendOptions): Promise<MigrationInfo> {
             blocks: source.blocks.map(({ name, usedLength }) => ({ name, usedLength })),
             source: ram!,
             work: work.shared,
+            limit: limit?.shared,
           }, sendZeroPages)
           : new SendingChannelHere({
             ...shared,
@@ -149,8 +180,9 @@ export async function send(options: SendOptions): Promise<MigrationInfo> {
             engine,
             source,
             work,
+            limit,
             sendZeroPages,
-            open: (name) => connect(to, name, signal),
+            open: (name) => open(name, signal),
           }),
       transport: isNative ? "native" : "runtime",
       signal: options.signal,
@@ -161,10 +193,13 @@ export async function send(options: SendOptions): Promise<MigrationInfo> {
   }
 }
 
-function openSource(image: SendOptions["image"]): RamSource {
-  if (typeof image === "string") return new ImageFiles([image]);
-  if (isList(image)) return new ImageFiles(image);
-  return image;
+function openSource({ image, maxRam }: SendOptions): RamSource {
+  if (typeof image !== "string" && !isList(image)) return image;
+  const images = typeof image === "string" ? [image] : image;
+  const [first] = images;
+  return images.length === 1 && isMigrationFile(first!)
+    ? new MappedRamSource(first!, maxRam)
+    : new ImageFiles(images);
 }
 
 function isList(image: readonly string[] | MemoryImage): image is readonly string[] {

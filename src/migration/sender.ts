@@ -161,6 +161,7 @@ export class Sender {
     const { source } = this.#options;
     await this.#setUpChannels();
     this.#startedAt = performance.now();
+    this.#options.onEvent?.({ type: "started" });
     await this.#connect();
     await this.#setUp();
     await this.#pass();

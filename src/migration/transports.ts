@@ -27,6 +27,8 @@ export interface TransportNeeds {
   address: Address;
   /** Whether files are written, else read. */
   forWriting: boolean;
+  /** Whether the connections are encrypted. */
+  isEncrypted: boolean;
 }
 
 /**
@@ -54,10 +56,11 @@ export function usesNative(transport: Transport | undefined, needs: TransportNee
 }
 
 function checkNative(needs: TransportNeeds, isAskedFor: boolean): void {
-  const { method, ram, address, forWriting } = needs;
+  const { method, ram, address, forWriting, isEncrypted } = needs;
   const refuse = (why: string): never => {
     throw new EngineUnavailableError(`Cannot use the native transport: ${why}`);
   };
+  if (isEncrypted) refuse("TLS is on the runtime's sockets only");
   nativeIo();
   // Deno lets a worker's modules load only from where it may read, or over HTTP
   const modules = new URL("../../", WORKER_URL);
@@ -72,7 +75,7 @@ function checkNative(needs: TransportNeeds, isAskedFor: boolean): void {
   const host = "path" in address ? undefined : `${address.host}:${address.port}`;
   if (host !== undefined && !allowed("net", host)) refuse(`net access to ${host} is not granted`);
   if (ram?.type !== "files") return;
-  for (const file of ram.files) {
+  for (const { path: file } of ram.files) {
     const kind = forWriting ? "write" : "read";
     if (!allowed(kind, file)) refuse(`${kind} access to ${file} is not granted`);
   }

@@ -8,6 +8,9 @@ import { bunPath, denoPath, root } from "../_tools.ts";
 /** A runtime that can run the command. */
 export type Runtime = "deno" | "bun";
 
+/** What runs the command: a runtime, or an executable that is the command. */
+export type Program = Runtime | { executable: string };
+
 /** The runtime of this test. */
 export const here: Runtime = "Deno" in globalThis ? "deno" : "bun";
 /** The other one. */
@@ -33,13 +36,17 @@ export interface Running {
   line(pattern: RegExp): Promise<string | undefined>;
 }
 
-/** Starts the command. */
-export function start(runtime: Runtime, args: string[]): Running {
+/** The command's first words. */
+function words(program: Program): [command: string, ...args: string[]] {
+  if (typeof program === "object") return [program.executable];
   const script = path.join(root, "src", "cli", "main.ts");
-  const [command, before] = runtime === "deno"
-    ? [denoPath()!, ["run", "-A", "--quiet"]]
-    : [bunPath()!, []];
-  const child = spawn(command, [...before, script, ...args], {
+  return program === "deno" ? [denoPath()!, "run", "-A", "--quiet", script] : [bunPath()!, script];
+}
+
+/** Starts the command, under a command of its own where that is given. */
+export function start(program: Program, args: string[], under: string[] = []): Running {
+  const [command, ...before] = [...under, ...words(program)] as [string, ...string[]];
+  const child = spawn(command, [...before, ...args], {
     cwd: root,
     env: { ...process.env, NO_COLOR: "1" },
     stdio: ["ignore", "pipe", "pipe"],
@@ -69,15 +76,15 @@ export function start(runtime: Runtime, args: string[]): Running {
 }
 
 /** Runs the command to its end. */
-export function run(runtime: Runtime, args: string[]): Promise<Outcome> {
-  return start(runtime, args).outcome;
+export function run(program: Program, args: string[]): Promise<Outcome> {
+  return start(program, args).outcome;
 }
 
 /** Moves an image between two processes. */
 export async function moveBetween(
-  sender: Runtime,
+  sender: Program,
   sendArgs: string[],
-  receiver: Runtime,
+  receiver: Program,
   recvArgs: string[],
 ): Promise<{ sent: Outcome; received: Outcome }> {
   const recv = start(receiver, ["recv", "--listen", "127.0.0.1:0", "--timeout", "20", ...recvArgs]);

@@ -48,6 +48,10 @@ for (const directory of [...recordings(testdata), ...recordings(shared)]) {
     assertEquals(report.method, expected.method);
     assertEquals(report.channels, expected.channels);
     assertEquals(report.ram.dirtySyncCount, expected.sync_rounds);
+    assertEquals(report.rounds.length, expected.sync_rounds);
+    const pages = report.rounds.reduce((sum, round) => sum + round.normal + round.duplicate, 0);
+    // each page of the guest once, and some again
+    assertEquals(pages - report.repeatedPages, report.ram.total / report.ram.pageSize);
     assertEquals(report.blocks.length, Object.keys(expected.blocks).length);
     for (const { name, usedLength, sha256, missing } of report.blocks) {
       const block = expected.blocks[name]!;

@@ -169,8 +169,6 @@ const BROKEN: Broken[] = [
 
 for (const transport of TRANSPORTS) {
   for (const [what, change, ErrorClass, message] of BROKEN) {
-    // a worker that is blocked in a read is not asked any more once RAM is over
-    if (transport === "native" && what === "a packet after the last SYNC") continue;
     test(`receive() on ${transport} sockets refuses ${what}`, async () => {
       const script = makeScript();
       change(script);

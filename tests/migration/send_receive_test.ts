@@ -128,6 +128,7 @@ test("send() and receive() tell their events in order", async () => {
   });
   assertEquals(told.filter((type) => type !== "progress"), [
     "listening",
+    "started",
     "setup",
     "sync",
     "finishing",
