@@ -16,11 +16,23 @@ export * from "./src/errors.ts";
 export { send, type SendOptions } from "./src/migration/send.ts";
 export { receive, type ReceiveOptions } from "./src/migration/receive.ts";
 export {
+  type GuestStates,
+  type QemuEvent,
+  type SavedVm,
+  type SaveOptions,
+  saveVm,
+} from "./src/qemu/save.ts";
+export { type RestoredVm, type RestoreOptions, restoreVm } from "./src/qemu/restore.ts";
+export type { QemuMigration } from "./src/qemu/migration_status.ts";
+export {
   type DirectoryReport,
   inspect,
   type InspectOptions,
+  type MappedRamBlock,
+  type MappedRamReport,
   type RecordingReport,
 } from "./src/migration/inspect.ts";
+export { convert, type Converted, type ConvertOptions } from "./src/migration/convert.ts";
 export type {
   EventHandler,
   MigrationEvent,
@@ -29,16 +41,22 @@ export type {
   RamInfo,
 } from "./src/migration/info.ts";
 export type { Received } from "./src/migration/receiver.ts";
+export * from "./src/advise/mod.ts";
 export type { ZeroPages } from "./src/channels/sending_channel.ts";
 export type { Transport } from "./src/migration/transports.ts";
+export type { TlsOptions } from "./src/transport/tls_credentials.ts";
 export type { ChannelCounters } from "./src/channels/counters.ts";
+export type { ImageFormat } from "./src/ram/image_format.ts";
 export { type BlockMemory, MemoryImage, type MemoryImageOptions } from "./src/ram/memory_image.ts";
+export type { ManifestCounters, ManifestSource, RoundPages } from "./src/ram/manifest.ts";
 export type {
   FinishedBlock,
   RamSource,
   RamTarget,
   ReceivedVm,
+  SharedFile,
   SharedPiece,
+  SharedPresentPages,
   SharedRam,
 } from "./src/ram/target.ts";
 export { engineNames } from "./src/engines/select.ts";

@@ -13,6 +13,9 @@
 import process from "node:process";
 import { MultifdError } from "../errors.ts";
 import { didYouMean, helpOf, parseOptions, type Verb } from "./args.ts";
+import { completion } from "./completion.ts";
+import { convert } from "./convert.ts";
+import { advise } from "./advise.ts";
 import { demo } from "./demo.ts";
 import { doctor } from "./doctor.ts";
 import { EXIT, exitCodeOf } from "./exit_code.ts";
@@ -20,9 +23,22 @@ import { inspect } from "./inspect.ts";
 import { LIST, printEngines } from "./engines.ts";
 import { failureJson, print, tell } from "./output.ts";
 import { recv } from "./recv.ts";
+import { restore } from "./restore.ts";
+import { save } from "./save.ts";
 import { send } from "./send.ts";
 
-const verbs: readonly Verb[] = [send, recv, inspect, doctor, demo];
+const verbs: readonly Verb[] = [
+  send,
+  recv,
+  save,
+  restore,
+  inspect,
+  convert,
+  doctor,
+  advise,
+  demo,
+  completion(() => verbs),
+];
 
 function help(): string {
   const list = verbs.map(({ name, summary }) => `  ${name.padEnd(10)} ${summary}`).join("\n");
@@ -45,6 +61,8 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 the peer broke the protocol or left, 4 
  *   left, 4 verification failed.
  */
 export async function main(args: string[]): Promise<number> {
+  // whoever reads the messages may leave: that ends no migration
+  process.stderr.off("error", ignore).on("error", ignore);
   const [name, ...rest] = args;
   if (name === undefined || name === "--help" || name === "-h" || name === "help") {
     (name === undefined ? tell : print)(help());
@@ -70,6 +88,8 @@ export async function main(args: string[]): Promise<number> {
     return fail(verb, error, rest.includes("--json"));
   }
 }
+
+function ignore(): void {}
 
 function fail(verb: Verb, error: unknown, asJson: boolean): number {
   const code = exitCodeOf(error);

@@ -12,7 +12,7 @@ import { Random } from "../_random.ts";
 import type { Outcome, Running, Runtime } from "../cli/_command.ts";
 import { countRounds } from "./_guest.ts";
 import { type Lab, qemuTest } from "./_lab.ts";
-import { within } from "./_wait.ts";
+import { until, within } from "./_wait.ts";
 
 const MOMENTS = Number(process.env.MOMENTS ?? 6);
 const SEED = Number(process.env.SEED ?? 1);
@@ -88,7 +88,10 @@ qemuTest("10.0", `killed while saving, ${MOMENTS} moments of seed ${SEED}`, asyn
     const isWhole = await checkPlace(lab, `vm${i}`);
     if (code === 0) assert(isWhole, what);
     if (moment.victim === "the command") {
-      await source.migrated().catch(() => {});
+      await until("QEMU migrates no more", async () => {
+        const { status = "none" } = await source.migration();
+        return ["none", "completed", "failed", "cancelled"].includes(status);
+      });
       // one that was killed after the end could not let it go on
       if (await source.state() === "postmigrate") {
         assert(isWhole, what);

@@ -1,0 +1,194 @@
+/** Small migrations between two processes on this machine, to see what the pipe costs here. */
+import { type ChildProcess, spawn } from "node:child_process";
+import fs from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { softwareEngine } from "../engines/select.ts";
+import { MultifdError } from "../errors.ts";
+import { MAX_PAYLOAD_SIZE } from "../methods/method.ts";
+import { methodByName } from "../methods/registry.ts";
+import { PACKET_SIZE } from "../protocol/ram_packet.ts";
+import { timed } from "./measure.ts";
+import {
+  type CalibrationRun,
+  type CalibrationRuns,
+  fitPipe,
+  type PackedCodec,
+  type PipeCosts,
+} from "./pipe.ts";
+
+const PAGE = 4096;
+/** Bytes of the images: some tenths of a second of work, and enough to have the code warm. */
+const IMAGE_SIZE = 512 * 2 ** 20;
+const SMALL_SIZE = 32 * 2 ** 20;
+const ROUNDS = 3;
+/** The longest that a migration may stand still, in seconds. */
+const TIMEOUT = "20";
+
+/** How it is done. */
+export interface CalibrateOptions {
+  /** How the `multifd` command is called. */
+  command: readonly string[];
+  /** Stops early. */
+  signal?: AbortSignal | undefined;
+  /** Told what is done next. */
+  onProgress?: ((what: string) => void) | undefined;
+}
+
+/**
+ * Measures what the pipe costs here.
+ *
+ * @throws {MultifdError} If a migration failed.
+ */
+export async function calibrate(options: CalibrateOptions): Promise<PipeCosts> {
+  const folder = fs.mkdtempSync(path.join(roomyDirectory(), "multifd-calibrate-"));
+  try {
+    const [small, zero, data] = ["small", "zero", "data"].map((name) => path.join(folder, name));
+    writeImage(small!, SMALL_SIZE, 0);
+    writeImage(zero!, IMAGE_SIZE, 0);
+    writeImage(data!, IMAGE_SIZE, 1);
+    const runs: CalibrationRuns = { small: [], zero: [], packed: [], plain: [] };
+    let isThreaded = true;
+    for (let round = 1; round <= ROUNDS; round++) {
+      options.onProgress?.(`costs besides the codec, ${round} of ${ROUNDS}`);
+      for (
+        const [kind, image, method] of [
+          ["small", small!, "none"],
+          ["zero", zero!, "none"],
+          ["packed", data!, "zstd"],
+          ["plain", data!, "none"],
+        ] as const
+      ) {
+        const { run, transport } = await moveOnce(image, method, path.join(folder, "out"), options);
+        runs[kind].push(run);
+        isThreaded = transport === "native";
+      }
+    }
+    return fitPipe(runs, await packedCodec(), isThreaded);
+  } finally {
+    fs.rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Memory where there is room, so that no disk is measured. */
+function roomyDirectory(): string {
+  const memory = "/dev/shm";
+  if (!fs.existsSync(memory)) return os.tmpdir();
+  const { bavail, bsize } = fs.statfsSync(memory);
+  return bavail * bsize > 4 * IMAGE_SIZE ? memory : os.tmpdir();
+}
+
+/** An image of one byte over and over. */
+function writeImage(file: string, size: number, byte: number): void {
+  const piece = new Uint8Array(Math.min(size, 2 ** 20)).fill(byte);
+  const fd = fs.openSync(file, "wx");
+  try {
+    for (let at = 0; at < size; at += piece.length) fs.writeSync(fd, piece, 0, piece.length, at);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+/** The figures of `send --json` and `recv --json` that count. */
+interface Figures {
+  "total-time": number;
+  "cpu-seconds": number;
+  "start-up-cpu-seconds": number;
+  "finish-cpu-seconds": number;
+  transport: string;
+  ram: { transferred: number };
+}
+
+async function moveOnce(
+  image: string,
+  method: string,
+  out: string,
+  { command, signal }: CalibrateOptions,
+): Promise<{ run: CalibrationRun; transport: string }> {
+  const both = ["--method", method, "--channels", "1", "--timeout", TIMEOUT, "--json", "--quiet"];
+  const listen = ["--listen", "127.0.0.1:0", "--out", out, "--hash", "none"];
+  const receiver = start([...command, "recv", ...listen, ...both], signal);
+  try {
+    const address = await Promise.race([receiver.listening, receiver.figures.then(() => "")]);
+    const sender = start([...command, "send", image, "--to", address, ...both], signal);
+    const [sent, received] = await Promise.all([sender.figures, receiver.figures]);
+    return {
+      run: {
+        pages: fs.statSync(image).size / PAGE,
+        wireBytes: received.ram.transferred,
+        sendCpu: cpuOf(sent),
+        receiveCpu: cpuOf(received),
+        time: received["total-time"] / 1000,
+      },
+      transport: received.transport,
+    };
+  } finally {
+    receiver.child.kill();
+    fs.rmSync(out, { recursive: true, force: true });
+  }
+}
+
+/** CPU seconds between the first connection and the last page. */
+function cpuOf(figures: Figures): number {
+  return figures["cpu-seconds"] - figures["start-up-cpu-seconds"] - figures["finish-cpu-seconds"];
+}
+
+interface Running {
+  child: ChildProcess;
+  figures: Promise<Figures>;
+  listening: Promise<string>;
+}
+
+function start([program, ...args]: string[], signal: AbortSignal | undefined): Running {
+  const child = spawn(program!, args, {
+    stdio: ["ignore", "pipe", "pipe"],
+    ...(signal === undefined ? {} : { signal }),
+  });
+  const listening = Promise.withResolvers<string>();
+  let [output, messages] = ["", ""];
+  child.stdout!.on("data", (chunk) => output += chunk);
+  child.stderr!.on("data", (chunk) => {
+    messages += chunk;
+    const match = /^listening on (.*)\n/m.exec(messages);
+    if (match !== null) listening.resolve(match[1]!);
+  });
+  const figures = new Promise<Figures>((resolve, reject) => {
+    child.on("error", reject);
+    child.on("close", (code) => {
+      if (code === 0) resolve(JSON.parse(output) as Figures);
+      else reject(new MultifdError(`multifd ${args.join(" ")} failed:\n${messages}`));
+    });
+  });
+  figures.catch(() => {});
+  return { child, figures, listening: listening.promise };
+}
+
+/** What zstd itself takes for a page of the image that it packs. */
+async function packedCodec(): Promise<PackedCodec> {
+  const method = methodByName("zstd")!;
+  const context = { pageSize: PAGE, level: 1 };
+  const sender = await method.sendSetup({ ...context, engine: softwareEngine(method, "encodes") });
+  const receiver = await method.receiveSetup({
+    ...context,
+    engine: softwareEngine(method, "decodes"),
+  });
+  const packets = 2 ** 28 / PACKET_SIZE;
+  const pages = new Uint8Array(PACKET_SIZE).fill(1);
+  const out = new Uint8Array(MAX_PAYLOAD_SIZE);
+  const payloads: Uint8Array[] = [];
+  try {
+    const encode = await timed(false, async () => {
+      for (let i = 0; i < packets; i++) {
+        payloads.push(out.slice(0, await sender.prepare(pages, out)));
+      }
+    });
+    const decode = await timed(false, async () => {
+      for (const payload of payloads) await receiver.receive(payload, pages);
+    });
+    const count = packets * PACKET_SIZE / PAGE;
+    return { encode: encode / count, decode: decode / count };
+  } finally {
+    sender.cleanup();
+    receiver.cleanup();
+  }
+}

@@ -1,0 +1,127 @@
+/** What a migration costs besides its codec: looking for zero pages, copies, sockets, writes. */
+/** Seconds of one core, of a sender or a receiver. */
+export interface SideCosts {
+  /** Once per migration. */
+  fixed: number;
+  /** Per page, zero or not: a sender reads it and looks whether it is zero. */
+  perPage: number;
+  /** Per page with data, on top of that. */
+  perDataPage: number;
+  /** Per byte on the wire. */
+  perWireByte: number;
+}
+
+/** The costs of the pipe. */
+export interface PipeCosts {
+  /** Where the figures are from. */
+  origin: "measured" | "typical";
+  /** Whether each channel has a thread of its own; else one thread has them all. */
+  isThreaded: boolean;
+  /** Seconds before the first page and after the last. */
+  setup: number;
+  /** The sender's. */
+  send: SideCosts;
+  /** The receiver's. */
+  receive: SideCosts;
+}
+
+/** A migration that was made to see what it costs. */
+export interface CalibrationRun {
+  /** Pages of the image: all zero, or all with data. */
+  pages: number;
+  /** Bytes on the wire. */
+  wireBytes: number;
+  /** CPU seconds of the sender. */
+  sendCpu: number;
+  /** CPU seconds of the receiver. */
+  receiveCpu: number;
+  /** Seconds it took. */
+  time: number;
+}
+
+/** The images that tell the costs apart, each moved several times. */
+export interface CalibrationRuns {
+  /** A few zero pages: mostly what every migration costs, until its code is warm. */
+  small: CalibrationRun[];
+  /** Many zero pages. */
+  zero: CalibrationRun[];
+  /** Pages with data that method zstd makes almost nothing of: no bytes on the wire. */
+  packed: CalibrationRun[];
+  /** Pages with data, uncompressed. */
+  plain: CalibrationRun[];
+}
+
+/** Seconds that the codec itself takes for a page of the packed image. */
+export interface PackedCodec {
+  encode: number;
+  decode: number;
+}
+
+/** Tells the costs apart; of several runs the cheapest, for what disturbs a run only adds. */
+export function fitPipe(
+  runs: CalibrationRuns,
+  codec: PackedCodec,
+  isThreaded: boolean,
+): PipeCosts {
+  const side = (cpu: "sendCpu" | "receiveCpu", perPackedPage: number): SideCosts => {
+    const least = (of: readonly CalibrationRun[]): number => Math.min(...of.map((run) => run[cpu]));
+    const [small, zero, packed, plain] = [runs.small, runs.zero, runs.packed, runs.plain];
+    const pages = zero[0]!.pages - small[0]!.pages;
+    const perPage = Math.max(0, least(zero) - least(small)) / pages;
+    const fixed = Math.max(0, least(small) - small[0]!.pages * perPage);
+    const beyond = (of: readonly CalibrationRun[], known: number): number =>
+      Math.max(0, least(of) - fixed - known * of[0]!.pages);
+    const perDataPage = beyond(packed, perPage + perPackedPage) / packed[0]!.pages;
+    const perWireByte = beyond(plain, perPage + perDataPage) / plain[0]!.wireBytes;
+    return { fixed, perPage, perDataPage, perWireByte };
+  };
+  const send = side("sendCpu", codec.encode);
+  const receive = side("receiveCpu", codec.decode);
+  const [small] = runs.small;
+  const pass = small!.pages * Math.max(send.perPage, receive.perPage);
+  return {
+    origin: "measured",
+    isThreaded,
+    setup: Math.max(0, Math.min(...runs.small.map(({ time }) => time)) - pass),
+    send,
+    receive,
+  };
+}
+
+/**
+ * The costs of `multifd` and of QEMU 10.0 on one machine, a virtual one with 2 cores of an AMD
+ * EPYC, into memory: see docs/advise.md.
+ */
+export const TYPICAL: PipeCosts = {
+  origin: "typical",
+  isThreaded: true,
+  setup: 0.02,
+  send: { fixed: 0.01, perPage: 0.9e-6, perDataPage: 0.05e-6, perWireByte: 0.08e-9 },
+  receive: { fixed: 0.01, perPage: 0.3e-6, perDataPage: 1.4e-6, perWireByte: 0.2e-9 },
+};
+const TYPICAL_QEMU: PipeCosts = {
+  ...TYPICAL,
+  setup: 0.04,
+  send: { fixed: 0.01, perPage: 0.5e-6, perDataPage: 0.4e-6, perWireByte: 0.06e-9 },
+  receive: { fixed: 0.01, perPage: 0.05e-6, perDataPage: 0.7e-6, perWireByte: 0.15e-9 },
+};
+
+/** What a QEMU costs where `multifd` costs this: both are as much faster as the machine is. */
+export function asQemuPipe(ours: PipeCosts): PipeCosts {
+  const perPage = ({ perPage, perDataPage, perWireByte }: SideCosts): number =>
+    perPage + perDataPage + 4096 * perWireByte;
+  const scale = (qemu: SideCosts, side: "send" | "receive"): SideCosts => {
+    const factor = perPage(ours[side]) / perPage(TYPICAL[side]);
+    return {
+      fixed: qemu.fixed,
+      perPage: qemu.perPage * factor,
+      perDataPage: qemu.perDataPage * factor,
+      perWireByte: qemu.perWireByte * factor,
+    };
+  };
+  return {
+    ...TYPICAL_QEMU,
+    send: scale(TYPICAL_QEMU.send, "send"),
+    receive: scale(TYPICAL_QEMU.receive, "receive"),
+  };
+}
