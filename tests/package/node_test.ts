@@ -5,7 +5,6 @@ import path from "node:path";
 import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { assertEquals } from "@std/assert";
-import { methodNames } from "../../mod.ts";
 import { root } from "../_tools.ts";
 import { run } from "../ffi/_package.ts";
 import { sharedPages, startReceiver, temporaryDirectory } from "../migration/_migrate.ts";
@@ -46,13 +45,16 @@ async function runInNode(program: string): Promise<string> {
   }
 }
 
+/** QEMU's six; this process may know more, that another test registered. */
+const METHODS = ["none", "zlib", "zstd", "qpl", "uadk", "qatzip"];
+
 test("Node 22 packs and parses with ./core", options, async () => {
   const printed = await runInNode(`
     import { methodNames, encodeGreeting, parseGreeting } from ${core};
     const greeting = { uuid: new Uint8Array(16).fill(5), id: 3 };
     console.log(JSON.stringify([methodNames(), parseGreeting(encodeGreeting(greeting)).id]));
   `);
-  assertEquals(JSON.parse(printed), [methodNames(), 3]);
+  assertEquals(JSON.parse(printed), [METHODS, 3]);
 });
 
 test("Node 22 receives what Node 22 sends, in every method", options, async () => {
@@ -76,7 +78,7 @@ test("Node 22 receives what Node 22 sends, in every method", options, async () =
       console.log(method, sent.transport, was.equals(is));
     }
   `);
-  const expected = methodNames().map((method) => `${method} runtime true\n`).join("");
+  const expected = METHODS.map((method) => `${method} runtime true\n`).join("");
   assertEquals(printed, expected);
 });
 

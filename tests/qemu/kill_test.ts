@@ -1,7 +1,7 @@
 /**
  * A source QEMU, the command, or a destination QEMU is killed at any moment: nothing hangs, what
  * has its final name is complete, and a guest whose saving was cut off goes on. More moments:
- * `MOMENTS=100 SEED=1 deno task test:qemu tests/qemu/kill_test.ts`.
+ * `MOMENTS=100 SEED=1 deno task test:qemu --filter killed`.
  */
 import fs from "node:fs";
 import process from "node:process";
