@@ -28,13 +28,14 @@ function runsOf(
     wireBytes,
     sendCpu: disturbed * cpu(SEND, codec.encode),
     receiveCpu: disturbed * cpu(RECEIVE, codec.decode),
-    time: disturbed * (0.04 + pages * SEND.perPage),
+    time: disturbed *
+      (0.04 + pages * (RECEIVE.perPage + RECEIVE.perDataPage + 4106 * RECEIVE.perWireByte)),
   }));
 }
 
 test("fitPipe() finds the costs that runs were made with, whatever disturbed some of them", () => {
   const runs = {
-    small: runsOf(8192, false, 0),
+    small: runsOf(8192, true, 8192 * 4106),
     zero: runsOf(131072, false, 0),
     packed: runsOf(131072, true, 0, CODEC),
     plain: runsOf(131072, true, 131072 * 4106),

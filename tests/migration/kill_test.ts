@@ -16,7 +16,7 @@ import { Random } from "../_random.ts";
 import { type Outcome, type Running, type Runtime, start } from "../cli/_command.ts";
 import { mixedPages, temporaryDirectory, TRANSPORTS } from "./_migrate.ts";
 
-const MOMENTS = Number(process.env.MOMENTS ?? 10);
+const MOMENTS = Number(process.env.MOMENTS ?? 4);
 const SEED = Number(process.env.SEED ?? 1);
 /** Far beyond what anything here takes, in milliseconds. */
 const HANG_MS = 60_000;

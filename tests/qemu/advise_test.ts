@@ -5,9 +5,9 @@ import { candidatesOf } from "../../src/advise/candidates.ts";
 import { planOf } from "../../src/advise/recommend.ts";
 import { settingsOf } from "../../src/advise/settings.ts";
 import { here } from "../cli/_command.ts";
-import { qemuTest } from "../qemu/_lab.ts";
-import { within } from "../qemu/_wait.ts";
-import { profile, question } from "./_coefficients.ts";
+import { qemuTest } from "./_lab.ts";
+import { within } from "./_wait.ts";
+import { profile, question } from "../advise/_coefficients.ts";
 
 /** What a guest of 32 MiB with a VGA card of 2 MiB has at least. */
 const RAM = 34 * 2 ** 20;
