@@ -31,7 +31,7 @@ export async function measureQemu(
     for (let round = 0; round < ROUNDS; round++) found.push(await moveOnce(program, file, method));
     return found;
   };
-  const [small, zero, data] = [["small", SMALLEST, 0], ["zero", size, 0], ["data", size, 1]]
+  const [small, zero, data] = [["small", SMALLEST, 1], ["zero", size, 0], ["data", size, 1]]
     .map(([name, size, byte]) => writeImage(place.file(String(name)), Number(size), Number(byte)));
   const runs = {
     small: await move(small!, "none"),

@@ -44,7 +44,7 @@ export async function calibrate(options: CalibrateOptions): Promise<PipeCosts> {
   const folder = fs.mkdtempSync(path.join(roomyDirectory(), "multifd-calibrate-"));
   try {
     const [small, zero, data] = ["small", "zero", "data"].map((name) => path.join(folder, name));
-    writeImage(small!, SMALL_SIZE, 0);
+    writeImage(small!, SMALL_SIZE, 1);
     writeImage(zero!, IMAGE_SIZE, 0);
     writeImage(data!, IMAGE_SIZE, 1);
     const runs: CalibrationRuns = { small: [], zero: [], packed: [], plain: [] };

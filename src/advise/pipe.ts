@@ -41,9 +41,9 @@ export interface CalibrationRun {
 
 /** The images that tell the costs apart, each moved several times. */
 export interface CalibrationRuns {
-  /** A few zero pages: mostly what every migration costs, until its code is warm. */
+  /** A few pages with data, uncompressed: mostly what every migration costs. */
   small: CalibrationRun[];
-  /** Many zero pages. */
+  /** Zero pages. */
   zero: CalibrationRun[];
   /** Pages with data that method zstd makes almost nothing of: no bytes on the wire. */
   packed: CalibrationRun[];
@@ -63,26 +63,28 @@ export function fitPipe(
   codec: PackedCodec,
   isThreaded: boolean,
 ): PipeCosts {
+  const pagesOf = (of: readonly CalibrationRun[]): number => of[0]!.pages;
+  const { small, zero, packed, plain } = runs;
   const side = (cpu: "sendCpu" | "receiveCpu", perPackedPage: number): SideCosts => {
     const least = (of: readonly CalibrationRun[]): number => Math.min(...of.map((run) => run[cpu]));
-    const [small, zero, packed, plain] = [runs.small, runs.zero, runs.packed, runs.plain];
-    const pages = zero[0]!.pages - small[0]!.pages;
-    const perPage = Math.max(0, least(zero) - least(small)) / pages;
-    const fixed = Math.max(0, least(small) - small[0]!.pages * perPage);
-    const beyond = (of: readonly CalibrationRun[], known: number): number =>
-      Math.max(0, least(of) - fixed - known * of[0]!.pages);
-    const perDataPage = beyond(packed, perPage + perPackedPage) / packed[0]!.pages;
+    const slope = (least(plain) - least(small)) / (pagesOf(plain) - pagesOf(small));
+    const fixed = Math.max(0, least(small) - pagesOf(small) * slope);
+    const beyond = (of: readonly CalibrationRun[], perPage: number): number =>
+      Math.max(0, least(of) - fixed - perPage * pagesOf(of));
+    const perPage = beyond(zero, 0) / pagesOf(zero);
+    const perDataPage = beyond(packed, perPage + perPackedPage) / pagesOf(packed);
     const perWireByte = beyond(plain, perPage + perDataPage) / plain[0]!.wireBytes;
     return { fixed, perPage, perDataPage, perWireByte };
   };
   const send = side("sendCpu", codec.encode);
   const receive = side("receiveCpu", codec.decode);
-  const [small] = runs.small;
-  const pass = small!.pages * Math.max(send.perPage, receive.perPage);
+  const passOf = ({ perPage, perDataPage, perWireByte }: SideCosts): number =>
+    pagesOf(small) * (perPage + perDataPage) + small[0]!.wireBytes * perWireByte;
+  const time = Math.min(...small.map(({ time }) => time));
   return {
     origin: "measured",
     isThreaded,
-    setup: Math.max(0, Math.min(...runs.small.map(({ time }) => time)) - pass),
+    setup: Math.max(0, time - Math.max(passOf(send), passOf(receive))),
     send,
     receive,
   };

@@ -74,18 +74,18 @@ export class ReceivingChannels {
    */
   start(connection: Connection, { id, uuid }: Greeting): Promise<void> {
     const { session, target, expected } = this.#options;
-    if (this.#isFixed) {
-      throw new ProtocolError(
-        `Channel arrived after set-up with ${this.size} channels (tell with --channels)`,
-        { channel: id },
-      );
-    }
     if (expected !== undefined && id >= expected) {
       throw new ProtocolError("Channel has too high an id (see --channels)", {
         channel: id,
         expected: `an id below ${expected}`,
         received: id,
       });
+    }
+    if (this.#isFixed) {
+      throw new ProtocolError(
+        `Channel arrived after set-up with ${this.size} channels (tell with --channels)`,
+        { channel: id },
+      );
     }
     if (this.#channels.has(id)) {
       throw new ProtocolError("Channel's id is already connected", { channel: id });
