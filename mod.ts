@@ -1,6 +1,7 @@
 /**
- * QEMU's multifd live migration outside QEMU: send, receive, inspect and verify
- * a VM's memory over N parallel channels, in all of QEMU's compression methods.
+ * QEMU's multifd live migration outside QEMU: save, restore, send, receive, inspect and
+ * verify a VM's memory over N parallel channels, in all of QEMU's compression methods.
+ * RAM and device state only, no disks.
  *
  * @example Receive a VM into a directory
  * ```ts no-eval
@@ -8,6 +9,14 @@
  *
  * const vm = await receive({ listen: "127.0.0.1:4444", into: "guest" });
  * console.log(vm.machine, vm.blocks);
+ * ```
+ *
+ * @example Save a QEMU's guest and restore it into another QEMU
+ * ```ts no-eval
+ * import { restoreVm, saveVm } from "@multifd/multifd";
+ *
+ * await saveVm({ qmp: "/run/vm.qmp", into: "saved-vm" });
+ * await restoreVm({ image: "saved-vm", qmp: "/run/new.qmp" });
  * ```
  *
  * @module
