@@ -23,7 +23,7 @@ export interface AdviseOptions {
    * of any files), or a process, which must be a QEMU.
    */
   source: string | { pid: number };
-  /** Whose migration it is. Default `qemu` for a process, else `multifd`. */
+  /** Whose migration it is. Default `qemu` for a guest that runs, else `multifd`. */
   sender?: SenderProgram | undefined;
   /** Speed of the link in bits per second. Default 10 Gbit/s. */
   link?: number | undefined;
@@ -108,8 +108,8 @@ const DEFAULT_LEVELS: readonly number[] = [1, 3, 6];
  * ```
  */
 export async function advise(options: AdviseOptions): Promise<Advice> {
-  const { source, signal } = options;
-  const sender = options.sender ?? (typeof source === "string" ? "multifd" : "qemu");
+  const { signal } = options;
+  const sender = checkSender(options);
   const hosts = checkHosts(options.cores);
   const link = checkLink(options.link ?? 10e9);
   const channels = options.channels === undefined ? undefined : checkChannels(options.channels);
@@ -192,6 +192,15 @@ function loadOf(options: AdviseOptions, data: number): DirtyLoad | undefined {
   const isRight = dirtyRate > 0 && workingSet >= 0 && downtimeLimit > 0;
   if (!isRight) throw new OptionError("Dirty rate, working set or downtime limit is out of range");
   return { bytesPerSecond: dirtyRate, workingSet, downtimeLimit: downtimeLimit / 1000 };
+}
+
+/** What multifd sends stands still; a guest that writes is a QEMU's to send. */
+function checkSender({ source, sender, dirtyRate = 0 }: AdviseOptions): SenderProgram {
+  const isRunning = typeof source !== "string" || dirtyRate > 0;
+  if (sender === "multifd" && dirtyRate > 0) {
+    throw new OptionError("Guest that writes cannot be sent by multifd: its sender is qemu");
+  }
+  return sender ?? (isRunning ? "qemu" : "multifd");
 }
 
 function checkHosts(cores: AdviseOptions["cores"]): Hosts {

@@ -75,7 +75,7 @@ export function sentenceOf(
   }
   const other = runnerUp === undefined
     ? ""
-    : `; the best compression, ${titleOf(runnerUp.candidate)} on ${
+    : `; the best compression, ${titleOf(runnerUp.candidate)} with ${
       plural(runnerUp.channels, "channel")
     }, is ${durationText(runnerUp.prediction.totalTime)}`;
   return `${what}: ${time}${other}${

@@ -23,7 +23,7 @@ export const advise: Verb = {
       kind: "text",
       value: "WHO",
       choices: ["multifd", "qemu"],
-      help: "whose migration it is (default qemu with --pid, else multifd)",
+      help: "whose migration it is (default qemu for a running guest, else multifd)",
     },
     link: { kind: "text", value: "SPEED", help: "the link, 1G, 25G, 800M bit/s (default 10G)" },
     cores: {

@@ -84,7 +84,8 @@ test("multifd advise tells how long a running guest takes, and when it never end
     ];
     const args = [...base, "--link", "10G", "--json"];
     const slow = await run(here, [...args, "--dirty-rate", "20M"]);
-    const [plan] = JSON.parse(slow.stdout).plans;
+    const { plans: [plan], scenario } = JSON.parse(slow.stdout);
+    assertEquals(scenario.sender, "qemu");
     assertEquals(plan.converges, true);
     assert(plan.downtime > 0 && plan["dirty-sync-count"] > 1);
     const pages = ["--dirty-rate", "20000000p", "--working-set", "4G"];
@@ -107,6 +108,7 @@ for (
     [["a", "--device", "gpu=1"], "--device gpu=1 is none"],
     [["a", "--level", "high"], "--level high is no number"],
     [["a", "--channels", "300"], "Number of channels is out of range"],
+    [["a", "--dirty-rate", "1M", "--sender", "multifd"], "its sender is qemu"],
   ] as const
 ) {
   test(`multifd advise ${args.join(" ")} is a usage error`, async () => {

@@ -12,7 +12,7 @@ const LOOK_MS = 200;
 export interface Holdings {
   /** What its descriptors are of, without sockets' and pipes' numbers. */
   descriptors: string[];
-  /** Threads. */
+  /** Threads, without the runtime's pool. */
   threads: number;
 }
 
@@ -25,10 +25,20 @@ function nameOf(descriptor: string): string {
   }
 }
 
+/** Whether a thread is of the runtime's pool for file calls, which grows and shrinks by itself. */
+function isOfPool(id: string): boolean {
+  try {
+    return /^(tokio-|Bun Pool)/.test(fs.readFileSync(`/proc/self/task/${id}/comm`, "utf8"));
+  } catch {
+    // ended meanwhile
+    return true;
+  }
+}
+
 function holdings(): Holdings {
   return {
     descriptors: fs.readdirSync("/proc/self/fd").map(nameOf).sort(),
-    threads: fs.readdirSync("/proc/self/task").length,
+    threads: fs.readdirSync("/proc/self/task").filter((id) => !isOfPool(id)).length,
   };
 }
 
