@@ -35,7 +35,7 @@ export const send: Verb = {
       kind: "text",
       value: "M",
       choices: ["multifd", "legacy", "none"],
-      help: "where zero pages travel (default multifd)",
+      help: "where zero pages travel (default multifd, legacy with --sync section)",
     },
     sync: {
       kind: "text",

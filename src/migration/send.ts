@@ -59,7 +59,7 @@ export interface SendOptions {
   transport?: Transport | undefined;
   /** Encrypts every connection, and checks who listens. Only on the runtime's own sockets. */
   tls?: TlsOptions | undefined;
-  /** Where zero pages travel. Default `multifd`. */
+  /** Where zero pages travel. Default `multifd`; `legacy` where `sync` is `section`. */
   zeroPages?: ZeroPages | undefined;
   /** How the destination expects syncs to be marked. Default `round`. */
   sync?: SyncMode | undefined;
@@ -130,7 +130,8 @@ export async function send(options: SendOptions): Promise<MigrationInfo> {
     checkBlocks(source.blocks, pageSize);
     if (source.deviceState !== undefined) parseVmTail(source.deviceState, "Device state");
     const uuid = options.uuid ?? source.uuid ?? new Uint8Array(16);
-    const zeroPages = options.zeroPages ?? "multifd";
+    // QEMU 7.2, which takes syncs per section only, passes over zero pages on the channels
+    const zeroPages = options.zeroPages ?? (options.sync === "section" ? "legacy" : "multifd");
     const shared = {
       level,
       pageSize,

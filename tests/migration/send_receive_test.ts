@@ -78,6 +78,14 @@ for (const sync of ["round", "section"] as const) {
   }
 }
 
+test("send() keeps zero pages off the channels for who takes syncs per section", async () => {
+  for (const [sync, isOnChannels] of [["round", true], ["section", false]] as const) {
+    const { received } = await migrate(guest(), { sync });
+    assertEquals(received.perChannel.some(({ zeroPages }) => zeroPages > 0), isOnChannels);
+    assertEquals(received.ram.duplicate > 0, true);
+  }
+});
+
 test("send() takes every level of a method", async () => {
   const source = new MemoryImage({ "pc.ram": mixedPages(130, 4096, 3) });
   for (
