@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import process from "node:process";
 import { softwareEngine } from "../engines/select.ts";
 import { MultifdError } from "../errors.ts";
 import { MAX_PAYLOAD_SIZE } from "../methods/method.ts";
@@ -42,6 +43,8 @@ export interface CalibrateOptions {
  */
 export async function calibrate(options: CalibrateOptions): Promise<PipeCosts> {
   const folder = fs.mkdtempSync(path.join(roomyDirectory(), "multifd-calibrate-"));
+  const remove = (): void => fs.rmSync(folder, { recursive: true, force: true });
+  process.once("exit", remove);
   try {
     const [small, zero, data] = ["small", "zero", "data"].map((name) => path.join(folder, name));
     writeImage(small!, SMALL_SIZE, 1);
@@ -66,7 +69,8 @@ export async function calibrate(options: CalibrateOptions): Promise<PipeCosts> {
     }
     return fitPipe(runs, await packedCodec(), isThreaded);
   } finally {
-    fs.rmSync(folder, { recursive: true, force: true });
+    remove();
+    process.removeListener("exit", remove);
   }
 }
 
