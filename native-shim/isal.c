@@ -15,9 +15,21 @@
 /* the most the largest level's buffer takes */
 #define LEVEL_BUFFER_SIZE ISAL_DEF_LVL3_DEFAULT
 
+#define ZLIB_HEADER_SIZE 2u
+#define STORED_HEADER_SIZE 5u
+#define MAX_STORED 65535u
+/* Shorter runs of noise are not worth the window that is lost around them. */
+#define MIN_STORED_RUN (16u * 1024u)
+
 /* A page is not tried when this many of SAMPLES bytes are new to the sample. */
 #define SAMPLES 512u
 #define INCOMPRESSIBLE_KINDS 205u
+/* Of 64 bytes of noise 57 are new on average; a program has fewer than 48 but rarely. */
+#define FIRST_SAMPLES 64u
+#define FIRST_KINDS 48u
+
+/* How a sync flush ends. */
+static const uint8_t FLUSH[4] = { 0x00, 0x00, 0xff, 0xff };
 
 struct codec {
 	enum codec_format format;
@@ -88,36 +100,9 @@ void codec_close(struct codec *codec)
 	free(codec);
 }
 
-static int32_t encode_stream(struct codec *codec, const uint8_t *pages, uint32_t size, uint8_t *out,
-			     uint32_t room)
-{
-	struct isal_zstream *stream = &codec->stream;
-	uint32_t head = codec->at_start ? 2 : 0;
-
-	if (room < head)
-		return CODEC_DOES_NOT_FIT;
-	if (codec->at_start) {
-		out[0] = 0x78;
-		out[1] = 0x01;
-		codec->at_start = false;
-	}
-	stream->next_in = (uint8_t *)(uintptr_t)pages;
-	stream->avail_in = size;
-	stream->next_out = out + head;
-	stream->avail_out = room - head;
-	stream->flush = SYNC_FLUSH;
-	stream->end_of_stream = 0;
-	if (isal_deflate(stream) != COMP_OK)
-		return CODEC_LIBRARY_ERROR;
-	/* a flush that filled the room to the last byte may have more to say */
-	if (stream->avail_in > 0 || stream->avail_out == 0)
-		return CODEC_DOES_NOT_FIT;
-	return (int32_t)(room - stream->avail_out);
-}
-
-/* One raw deflate stream; 0 where it does not fit. */
+/* One deflate stream, or a part that more can follow; 0 where it does not fit. */
 static uint32_t deflate_once(struct codec *codec, const uint8_t *source, uint32_t size, uint8_t *out,
-			     uint32_t room, uint32_t window_bits)
+			     uint32_t room, uint32_t window_bits, bool is_last)
 {
 	struct isal_zstream *stream = &codec->stream;
 	uint32_t level = stream->level;
@@ -133,8 +118,8 @@ static uint32_t deflate_once(struct codec *codec, const uint8_t *source, uint32_
 	stream->avail_in = size;
 	stream->next_out = out;
 	stream->avail_out = room;
-	stream->flush = NO_FLUSH;
-	stream->end_of_stream = 1;
+	stream->flush = is_last ? NO_FLUSH : FULL_FLUSH;
+	stream->end_of_stream = is_last;
 	if (isal_deflate_stateless(stream) != COMP_OK || stream->avail_in > 0)
 		return 0;
 	return stream->total_out;
@@ -152,8 +137,111 @@ static bool looks_incompressible(const uint8_t *page, uint32_t size)
 
 		kinds += seen[byte] == 0;
 		seen[byte] = 1;
+		/* most pages are told by a few bytes */
+		if (i + 1 == FIRST_SAMPLES && kinds < FIRST_KINDS)
+			return false;
 	}
 	return kinds >= INCOMPRESSIBLE_KINDS;
+}
+
+/* Deflate's stored blocks; 0 where they do not fit. */
+static uint32_t store(const uint8_t *source, uint32_t size, uint8_t *out, uint32_t room, bool is_last)
+{
+	uint32_t at = 0;
+
+	do {
+		uint32_t length = size < MAX_STORED ? size : MAX_STORED;
+
+		if (room - at < STORED_HEADER_SIZE + length)
+			return 0;
+		size -= length;
+		out[at] = is_last && size == 0;
+		out[at + 1] = (uint8_t)length;
+		out[at + 2] = (uint8_t)(length >> 8);
+		out[at + 3] = (uint8_t)~length;
+		out[at + 4] = (uint8_t)(~length >> 8);
+		memcpy(out + at + STORED_HEADER_SIZE, source, length);
+		source += length;
+		at += STORED_HEADER_SIZE + length;
+	} while (size > 0);
+	return at;
+}
+
+/* How many bytes of pages nothing will make shorter are in front. */
+static uint32_t incompressible_run(const struct codec *codec, const uint8_t *pages, uint32_t size)
+{
+	uint32_t length = 0;
+
+	while (length < size && looks_incompressible(pages + length, codec->page_size))
+		length += codec->page_size;
+	return length;
+}
+
+/*
+ * Deflates pages, and stores long runs of those that nothing will make shorter; parts share no
+ * window. 0 where they do not fit.
+ */
+static uint32_t deflate_parts(struct codec *codec, const uint8_t *pages, uint32_t size, uint8_t *out,
+			      uint32_t room, bool is_last)
+{
+	uint32_t at = 0;
+
+	for (uint32_t start = 0; start < size;) {
+		uint32_t stored = 0;
+		uint32_t end = start;
+		uint32_t length;
+
+		while (end < size) {
+			stored = incompressible_run(codec, pages + end, size - end);
+			if (stored >= MIN_STORED_RUN)
+				break;
+			end += stored < size - end ? stored + codec->page_size : stored;
+			stored = 0;
+		}
+		if (end > start) {
+			length = deflate_once(codec, pages + start, end - start, out + at, room - at, 0,
+					      is_last && end == size);
+			if (length == 0)
+				return 0;
+			at += length;
+		}
+		if (stored > 0) {
+			length = store(pages + end, stored, out + at, room - at,
+				       is_last && end + stored == size);
+			if (length == 0)
+				return 0;
+			at += length;
+		}
+		start = end + stored;
+	}
+	return at;
+}
+
+static int32_t encode_stream(struct codec *codec, const uint8_t *pages, uint32_t size, uint8_t *out,
+			     uint32_t room)
+{
+	uint32_t at = codec->at_start ? ZLIB_HEADER_SIZE : 0;
+	uint32_t length;
+
+	if (room < at)
+		return CODEC_DOES_NOT_FIT;
+	if (codec->at_start) {
+		out[0] = 0x78;
+		out[1] = 0x01;
+		codec->at_start = false;
+	}
+	length = deflate_parts(codec, pages, size, out + at, room - at, false);
+	if (length == 0)
+		return CODEC_DOES_NOT_FIT;
+	at += length;
+	/* behind stored pages an empty block is the flush that ends a packet */
+	if (memcmp(out + at - sizeof(FLUSH), FLUSH, sizeof(FLUSH)) != 0) {
+		length = store(pages, 0, out + at, room - at, false);
+		if (length == 0)
+			return CODEC_DOES_NOT_FIT;
+		at += length;
+	}
+	return (int32_t)at;
 }
 
 static uint32_t encode_page(struct codec *codec, const uint8_t *page, uint8_t *out)
@@ -167,8 +255,8 @@ static uint32_t encode_page(struct codec *codec, const uint8_t *page, uint8_t *o
 	if (looks_incompressible(page, size))
 		return 0;
 	if (codec->format == CODEC_DEFLATE_PAGES)
-		return deflate_once(codec, page, size, out, room, PAGE_WINDOW_BITS);
-	length = deflate_once(codec, page, size, out + 2, room - 6, PAGE_WINDOW_BITS);
+		return deflate_once(codec, page, size, out, room, PAGE_WINDOW_BITS, true);
+	length = deflate_once(codec, page, size, out + 2, room - 6, PAGE_WINDOW_BITS, true);
 	if (length == 0)
 		return 0;
 	/* the header UADK writes; the window is smaller than it says, which every inflate takes */
@@ -215,8 +303,8 @@ static int32_t encode_members(struct codec *codec, const uint8_t *pages, uint32_
 
 		if (room - at < QZ_HEADER_SIZE + GZIP_TRAILER_SIZE)
 			return CODEC_DOES_NOT_FIT;
-		length = deflate_once(codec, pages + start, source, out + at + QZ_HEADER_SIZE,
-				      room - at - QZ_HEADER_SIZE - GZIP_TRAILER_SIZE, 0);
+		length = deflate_parts(codec, pages + start, source, out + at + QZ_HEADER_SIZE,
+				       room - at - QZ_HEADER_SIZE - GZIP_TRAILER_SIZE, true);
 		if (length == 0)
 			return CODEC_DOES_NOT_FIT;
 		write_qz_header(out + at, source, length);
@@ -258,7 +346,6 @@ static uint32_t skip_zlib_header(const uint8_t *in, uint32_t size)
 int32_t codec_decode(struct codec *codec, const uint8_t *in, uint32_t size, const uint32_t *lengths,
 		     uint8_t *out, uint32_t out_size, struct codec_fault *fault)
 {
-	static const uint8_t flush[4] = { 0x00, 0x00, 0xff, 0xff };
 	struct inflate_state *inflate = &codec->inflate;
 	uint8_t beyond[1];
 	uint32_t unread;
@@ -278,7 +365,7 @@ int32_t codec_decode(struct codec *codec, const uint8_t *in, uint32_t size, cons
 		codec->at_start = false;
 	}
 	/* the next packet starts on a byte only after a sync flush */
-	if (size < sizeof(flush) || memcmp(in + size - sizeof(flush), flush, sizeof(flush)) != 0)
+	if (size < sizeof(FLUSH) || memcmp(in + size - sizeof(FLUSH), FLUSH, sizeof(FLUSH)) != 0)
 		return fail(fault, CODEC_BAD_DATA, NO_PAGE, 0, 0, 0);
 	inflate->next_in = (uint8_t *)(uintptr_t)in;
 	inflate->avail_in = size;
