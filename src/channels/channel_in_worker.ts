@@ -21,7 +21,7 @@ import type {
 export class ReceivingChannelInWorker {
   /** What came so far. */
   readonly counters: ChannelCounters;
-  /** What became of the pages up to the last sync, on an engine that has a device. */
+  /** What became of the pages so far, on an engine that has a device. */
   engineCounts: EngineCounts | undefined;
   #quiet = Promise.withResolvers<void>();
   readonly #shared = new SharedArrayBuffer(COUNTERS_SIZE);
@@ -66,6 +66,8 @@ export class ReceivingChannelInWorker {
       for (;;) {
         const message = await this.#worker.next();
         if (message === undefined) return;
+        if (message.type === "counts") this.engineCounts = message.engineCounts;
+        if (message.type === "packets") this.#count(message.packets);
         if (message.type === "leave") session.barrier.leave(id);
         if (message.type === "quiet") this.#quiet.resolve();
         if (message.type !== "sync") continue;
@@ -99,8 +101,12 @@ export class ReceivingChannelInWorker {
   }
 
   #take(message: ReceiveMessage & { type: "sync" }): void {
-    const { packets, repeated } = message;
     this.engineCounts = message.engineCounts;
+    this.#count(message.packets);
+    if (this.#session.ram !== undefined) this.#session.ram.repeated += message.repeated;
+  }
+
+  #count(packets: Float64Array): void {
     const packet: RamPacket = syncPacket(0);
     for (let i = 0; i < packets.length; i += 4) {
       packet.packetNum = packets[i]!;
@@ -109,7 +115,6 @@ export class ReceivingChannelInWorker {
       packet.zeroPages = packets[i + 3]!;
       this.#session.packetNumbers.add(packet);
     }
-    if (this.#session.ram !== undefined) this.#session.ram.repeated += repeated;
   }
 
   #ramMessage(): RamMessage {
@@ -189,6 +194,7 @@ export class SendingChannelInWorker {
     for (;;) {
       const message = await this.#next();
       if (message === undefined) throw new EngineError("Channel's worker ended too early");
+      if (message.type === "counts") this.engineCounts = message.engineCounts;
       if (message.type === "zeros") await this.#sendZeroPages(message.block, message.offsets);
       if (message.type !== "ok" && message.type !== "ready") continue;
       if (message.type === "ok") this.engineCounts = message.engineCounts;

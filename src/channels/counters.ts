@@ -16,6 +16,10 @@ export interface ChannelCounters {
   bytes: number;
   /** Payloads that `verify` found wrong. */
   verifyCaught: number;
+  /** Milliseconds of compressing or decompressing. */
+  codecTime: number;
+  /** Milliseconds of waiting for the connection, and for its turn where the rate is limited. */
+  waitTime: number;
 }
 
 const FIELDS = [
@@ -25,6 +29,8 @@ const FIELDS = [
   "zeroPages",
   "bytes",
   "verifyCaught",
+  "codecTime",
+  "waitTime",
 ] as const;
 
 /**
@@ -51,3 +57,36 @@ export function makeCounters(
 
 /** Bytes of a channel's counters. */
 export const COUNTERS_SIZE: number = 8 * FIELDS.length;
+
+/** Counts what a channel's time goes into, by one look at the clock where one thing ends. */
+export class ChannelClock {
+  readonly #counters: ChannelCounters;
+  #since = 0;
+
+  /** @param counters Where it is counted. */
+  constructor(counters: ChannelCounters) {
+    this.#counters = counters;
+  }
+
+  /** What comes now is counted. */
+  start(): void {
+    this.#since = performance.now();
+  }
+
+  /** What came since the last look was compressing or decompressing. */
+  computed(): void {
+    this.#counters.codecTime += this.#look();
+  }
+
+  /** What came since the last look was waiting. */
+  waited(): void {
+    this.#counters.waitTime += this.#look();
+  }
+
+  #look(): number {
+    const now = performance.now();
+    const passed = now - this.#since;
+    this.#since = now;
+    return passed;
+  }
+}

@@ -93,9 +93,13 @@ export class ReceiveSession implements ChannelSession {
   /** Of no use here: who can say so is in a worker. */
   quiet(): void {}
 
-  /** The migration's method, once it is known. */
+  /** The migration's method, once it is known; a channel that has no engine for it says so. */
   get agreed(): AgreedMethod | undefined {
-    return this.#method.agreed;
+    try {
+      return this.#method.agreed;
+    } catch {
+      return undefined;
+    }
   }
 
   /** The migration's one method: what was told, or what came first. */

@@ -12,7 +12,7 @@ import {
 import type { RamSource } from "../ram/target.ts";
 import { isZeroPage } from "../ram/zero_page.ts";
 import { allocate, type Connection } from "../transport/connection.ts";
-import { type ChannelCounters, makeCounters } from "./counters.ts";
+import { ChannelClock, type ChannelCounters, makeCounters } from "./counters.ts";
 import type { PageWork } from "./page_work.ts";
 import type { RateLimit } from "./rate_limit.ts";
 
@@ -59,6 +59,7 @@ export class SendingChannel {
   /** What went out so far. */
   readonly counters: ChannelCounters;
   readonly #options: SendingChannelOptions;
+  readonly #clock: ChannelClock;
   #packet: PacketBuffer;
   /** The other buffer, where there is a limit: its packet may wait while the next is made. */
   #spare: PacketBuffer | undefined;
@@ -67,6 +68,7 @@ export class SendingChannel {
   constructor(options: SendingChannelOptions) {
     this.#options = options;
     this.counters = options.counters ?? makeCounters(options.id);
+    this.#clock = new ChannelClock(this.counters);
     this.#packet = this.#makeBuffer();
     if (options.limit !== undefined) this.#spare = this.#makeBuffer();
   }
@@ -89,8 +91,10 @@ export class SendingChannel {
     encodeRamPacket(packet, this.#options.pageSize, header);
     this.counters.packets++;
     this.counters.syncs++;
+    this.#clock.start();
     await this.#waitFor(header.length);
     await this.#write(header);
+    this.#clock.waited();
   }
 
   /** Sends pages until there are no more. */
@@ -124,7 +128,9 @@ export class SendingChannel {
         normal.subarray(0, normalPages),
       );
     }
+    this.#clock.start();
     await this.#sendKept();
+    this.#clock.waited();
   }
 
   /** Sends a packet; `offsets` are of the normal pages, then of zero pages. */
@@ -143,8 +149,13 @@ export class SendingChannel {
     const isScattered = isPlain && connection.writePages !== undefined;
     const joined = isScattered ? pages : joinPages(pages, pageSize, normal);
     let nextPacketSize = 0;
-    if (isPlain) nextPacketSize = normalPages * pageSize;
-    else if (normalPages > 0) nextPacketSize = await sender.prepare(joined, payload);
+    this.#clock.start();
+    if (isPlain) {
+      nextPacketSize = normalPages * pageSize;
+    } else if (normalPages > 0) {
+      nextPacketSize = await sender.prepare(joined, payload);
+      this.#clock.computed();
+    }
     encodeRamPacket(
       {
         flags: method.flag,
@@ -173,6 +184,7 @@ export class SendingChannel {
     } else {
       await this.#writeOrKeep(bytes.subarray(0, size));
     }
+    this.#clock.waited();
   }
 
   /** Waits until some bytes may go out. */

@@ -4,6 +4,7 @@ import { nativeIo } from "../../ffi/io.ts";
 import type { EngineCounts } from "../engines/engine.ts";
 import { selectEngine } from "../engines/select.ts";
 import { CancelledError, packError } from "../errors.ts";
+import type { MethodSender } from "../methods/method.ts";
 import { methodByName } from "../methods/registry.ts";
 import { GREETING_SIZE } from "../protocol/greeting.ts";
 import type { RamPacket } from "../protocol/ram_packet.ts";
@@ -30,6 +31,12 @@ import type {
   SendTask,
 } from "./worker_messages.ts";
 
+/** How often the main thread hears of a device, in milliseconds: as often as it tells. */
+const COUNTS_MS = 250;
+
+/** Numbers of packets that are told at once: a round may be of any length. */
+const PACKETS_TOLD = 4 * 1024;
+
 const port = parentPort!;
 
 const messages: unknown[] = [];
@@ -49,6 +56,30 @@ function tell(message: ReceiveMessage | SendMessage): void {
   port.postMessage(message);
 }
 
+/** Makes a function that tells, a few times a second, what became of the pages on a device. */
+function tellNowAndThen(counts: () => EngineCounts | undefined): () => void {
+  let due = performance.now() + COUNTS_MS;
+  return () => {
+    const now = performance.now();
+    if (now < due) return;
+    due = now + COUNTS_MS;
+    const engineCounts = counts();
+    if (engineCounts !== undefined) tell({ type: "counts", engineCounts });
+  };
+}
+
+/** A device's side of a channel that tells of itself while it works. */
+function telling(sender: MethodSender): MethodSender {
+  const tellCounts = tellNowAndThen(() => sender.counts?.());
+  return {
+    prepare(pages, out) {
+      tellCounts();
+      return sender.prepare(pages, out);
+    },
+    cleanup: () => sender.cleanup(),
+  };
+}
+
 /** The migration as this thread sees it; the main thread has the barrier. */
 class WorkerSession implements ChannelSession {
   readonly pageSize: Promise<number>;
@@ -58,7 +89,10 @@ class WorkerSession implements ChannelSession {
   };
   readonly packetNumbers = {
     add: (packet: RamPacket): void => {
+      if (this.#method.agreed?.engine?.isDevice === true) this.#tellCounts();
       this.#packets.push(packet.packetNum, packet.flags, packet.pagesAlloc, packet.zeroPages);
+      if (this.#packets.length < PACKETS_TOLD) return;
+      tell({ type: "packets", packets: Float64Array.from(this.#packets.splice(0)) });
     },
   };
   ram: GuestRam | undefined;
@@ -69,6 +103,7 @@ class WorkerSession implements ChannelSession {
   engineCounts: () => EngineCounts | undefined = () => undefined;
   readonly #state: SharedState;
   readonly #method: MethodAgreement;
+  readonly #tellCounts = tellNowAndThen(() => this.engineCounts());
   #access: SharedRamAccess | undefined;
   #packets: number[] = [];
 
@@ -157,7 +192,7 @@ async function send(task: SendTask): Promise<void> {
           ...task,
           connection: new BlockingConnection(fd, name),
           method,
-          sender,
+          sender: engine?.isDevice === true ? telling(sender) : sender,
           source,
           work: new PageWork(task.blocks, task.work),
           limit: task.limit && new RateLimit(task.limit, true),

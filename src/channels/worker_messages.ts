@@ -55,9 +55,22 @@ export type ReceiveMessage =
     /** What became of the pages on an engine with a device, all together. */
     engineCounts: EngineCounts | undefined;
   }
+  | EngineCountsMessage
+  | {
+    /** It has seen so many packets since it last told, and is in the middle of a round. */
+    type: "packets";
+    /** As with `sync`. */
+    packets: Float64Array;
+  }
   | { /** The stream ended where it may. */ type: "leave" }
   | { /** Nothing has come behind the SYNC that may have been the last. */ type: "quiet" }
   | WorkerEnd;
+
+/** From a worker at work, now and then: what became of the pages so far on a device. */
+export interface EngineCountsMessage {
+  type: "counts";
+  engineCounts: EngineCounts;
+}
 
 /** The last message of a worker. */
 export type WorkerEnd = { type: "done" } | { type: "error"; error: ErrorMessage };
@@ -92,6 +105,7 @@ export type SendCommand = "connect" | "sync" | "sendAll" | "end";
 
 /** From a sending worker. */
 export type SendMessage =
+  | EngineCountsMessage
   | { /** The method is set up. */ type: "ready" }
   | { /** A command is done. */ type: "ok"; fd?: number; engineCounts: EngineCounts | undefined }
   | { /** Zero pages for the main channel. */ type: "zeros"; block: string; offsets: Float64Array }

@@ -5,6 +5,7 @@ import { type RestoredVm, restoreVm } from "../qemu/restore.ts";
 import type { Verb } from "./args.ts";
 import { engineOf, engineOptions } from "./engines.ts";
 import { EXIT } from "./exit_code.ts";
+import { metricsFileOf, metricsFileOption } from "./metrics_file.ts";
 import { countsLine, CpuMeter, migrationJson, print, summary } from "./output.ts";
 import { qemuProgress } from "./qemu_progress.ts";
 import { methodOption, timeoutOption, transportOption, withSignals } from "./_shared.ts";
@@ -39,6 +40,7 @@ export const restore: Verb = {
     verify: { kind: "flag", help: "decompress everything before it is sent, and compare" },
     transport: transportOption,
     timeout: timeoutOption,
+    ...metricsFileOption,
   },
   examples: [
     [
@@ -53,9 +55,10 @@ export const restore: Verb = {
     if (image === undefined) throw new OptionError("SAVED is missing");
     if (more.length > 0) throw new OptionError(`Argument ${more[0]} is one too many`);
     const qmp = options.required("qmp");
+    const metrics = metricsFileOf(options, "restore");
     const cpu = new CpuMeter();
     const progress = qemuProgress(options.flag("quiet"), cpu);
-    const restored = await withSignals((signal) =>
+    const done = withSignals((signal) =>
       restoreVm({
         image,
         qmp,
@@ -70,9 +73,13 @@ export const restore: Verb = {
         transport: options.text<Transport>("transport"),
         timeout: options.number("timeout"),
         signal,
-        onEvent: progress,
+        onEvent: (event) => {
+          progress(event);
+          metrics.onEvent(event);
+        },
       })
     );
+    const restored = await metrics.follow(done, ({ sent }) => sent);
     if (options.flag("json")) {
       print(JSON.stringify({ ...restoredJson(restored), ...cpu.json() }));
       return EXIT.done;

@@ -5,6 +5,7 @@ import { type SavedVm, saveVm } from "../qemu/save.ts";
 import type { Verb } from "./args.ts";
 import { engineOf, engineOptions } from "./engines.ts";
 import { EXIT } from "./exit_code.ts";
+import { metricsFileOf, metricsFileOption } from "./metrics_file.ts";
 import {
   countsLine,
   CpuMeter,
@@ -70,6 +71,7 @@ export const save: Verb = {
       help: "pages that never arrive: an error, or zero (default error)",
     },
     timeout: timeoutOption,
+    ...metricsFileOption,
   },
   examples: [
     ["multifd save --qmp /run/vm.qmp --out saved-vm", "the guest is paused when it is saved"],
@@ -83,9 +85,10 @@ export const save: Verb = {
     }
     const qmp = options.required("qmp");
     const into = options.required("out");
+    const metrics = metricsFileOf(options, "save");
     const cpu = new CpuMeter();
     const progress = qemuProgress(options.flag("quiet"), cpu);
-    const saved = await withSignals((signal) =>
+    const done = withSignals((signal) =>
       saveVm({
         qmp,
         into,
@@ -104,9 +107,13 @@ export const save: Verb = {
         missing: options.text<"error" | "zero">("missing"),
         timeout: options.number("timeout"),
         signal,
-        onEvent: progress,
+        onEvent: (event) => {
+          progress(event);
+          metrics.onEvent(event);
+        },
       })
     );
+    const saved = await metrics.follow(done, ({ received }) => received);
     if (options.flag("json")) {
       print(JSON.stringify({ ...savedJson(saved), ...cpu.json() }));
       return EXIT.done;

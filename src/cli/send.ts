@@ -6,6 +6,7 @@ import type { Transport } from "../migration/transports.ts";
 import type { Verb } from "./args.ts";
 import { engineOf, engineOptions } from "./engines.ts";
 import { EXIT } from "./exit_code.ts";
+import { metricsFileOf, metricsFileOption } from "./metrics_file.ts";
 import { countsLine, CpuMeter, migrationJson, print, summary } from "./output.ts";
 import { progressLine } from "./progress.ts";
 import { senderTlsOptions, tlsOf } from "./tls.ts";
@@ -54,6 +55,7 @@ export const send: Verb = {
     dense: { kind: "flag", help: "let qpl, uadk, and zstd at level 1, compress more, more slowly" },
     "uadk-compress": { kind: "flag", help: "let uadk compress; needs a receiver that can read it" },
     timeout: timeoutOption,
+    ...metricsFileOption,
   },
   examples: [
     ["multifd send guest.ram --to 127.0.0.1:4444", "a raw file, as the block pc.ram"],
@@ -65,8 +67,9 @@ export const send: Verb = {
     if (options.operands.length === 0) throw new OptionError("IMAGE is missing");
     const to = options.required("to");
     const progress = progressLine(options.flag("quiet"));
+    const metrics = metricsFileOf(options, "send");
     const cpu = new CpuMeter();
-    const info = await withSignals((signal) =>
+    const done = withSignals((signal) =>
       sendImage({
         image: options.operands,
         to,
@@ -91,9 +94,11 @@ export const send: Verb = {
         onEvent: (event) => {
           cpu.onEvent(event);
           progress(event);
+          metrics.onEvent(event);
         },
       })
     );
+    const info = await metrics.follow(done, (info) => info);
     if (options.flag("json")) {
       print(JSON.stringify({ ...migrationJson(info), ...cpu.json() }));
       return EXIT.done;

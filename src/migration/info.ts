@@ -17,9 +17,11 @@ export interface RamInfo {
   normalBytes: number;
   /** Bytes on the multifd channels. */
   multifdBytes: number;
-  /** Bytes on the wire per time, in megabits per second. */
+  /** Bytes of the pages, zero pages included, for each byte on the connections. */
+  ratio: number;
+  /** Bytes on the wire per time, in megabits per second, since the first connect. */
   mbps: number;
-  /** Pages of guest RAM per second. */
+  /** Pages of guest RAM per second, since the first connect. */
   pagesPerSecond: number;
   /** Page size in bytes. */
   pageSize: number;
@@ -27,8 +29,24 @@ export interface RamInfo {
   dirtySyncCount: number;
 }
 
+/** A migration's figures, the same while it runs and when it is over. */
+export interface Metrics {
+  /** The compression method; undefined until a receiver has seen it. */
+  method: string | undefined;
+  /** The engine that computes it, `none` for method none; undefined as the method is. */
+  engine: string | undefined;
+  /** The transport. */
+  transport: string;
+  /** The RAM's figures. */
+  ram: RamInfo;
+  /** Counters of each channel. */
+  perChannel: ChannelCounters[];
+  /** What became of the pages, where the engine has a device. */
+  engineCounts: EngineCounts | undefined;
+}
+
 /** A migration that is over. */
-export interface MigrationInfo {
+export interface MigrationInfo extends Metrics {
   /** Always `completed`: everything else is thrown. */
   status: "completed";
   /** First connect to the receiver holding every page, in milliseconds. */
@@ -41,24 +59,16 @@ export interface MigrationInfo {
   method: string;
   /** The engine that computed it; `none` for method none. */
   engine: string;
-  /** The transport. */
-  transport: string;
   /** Number of multifd channels. */
   channels: number;
   /** Machine type. */
   machine: string;
-  /** The RAM's figures. */
-  ram: RamInfo;
   /** The RAM blocks. */
   blocks: FinishedBlock[];
-  /** Counters of each channel. */
-  perChannel: ChannelCounters[];
-  /** What became of the pages, where the engine has a device. */
-  engineCounts: EngineCounts | undefined;
 }
 
 /** How far a migration is. */
-export interface Progress {
+export interface Progress extends Metrics {
   /** Pages sent or received, repeats included. */
   pages: number;
   /** Pages of the guest. */
@@ -123,6 +133,7 @@ export function ramInfo(figures: Figures): RamInfo {
     duplicate,
     normalBytes: normal * pageSize,
     multifdBytes,
+    ratio: (normal + duplicate) * pageSize / Math.max(transferred, 1),
     mbps: transferred * 8 / 1e6 / seconds,
     pagesPerSecond: Math.round((normal + duplicate) / seconds),
     pageSize,
@@ -131,13 +142,17 @@ export function ramInfo(figures: Figures): RamInfo {
 }
 
 /** How far a migration is, by its figures so far and the milliseconds since its first connect. */
-export function progressOf(info: RamInfo, elapsed: number): Progress {
+export function progressOf(metrics: Metrics, elapsed: number): Progress {
+  const { ram } = metrics;
   return {
-    pages: info.normal + info.duplicate,
-    totalPages: info.total / info.pageSize,
-    transferred: info.transferred,
-    pageSize: info.pageSize,
-    round: info.dirtySyncCount,
+    ...metrics,
+    // a copy, since the channels go on counting
+    perChannel: metrics.perChannel.map((counters) => ({ ...counters })),
+    pages: ram.normal + ram.duplicate,
+    totalPages: ram.total / ram.pageSize,
+    transferred: ram.transferred,
+    pageSize: ram.pageSize,
+    round: ram.dirtySyncCount,
     elapsed,
   };
 }

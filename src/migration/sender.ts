@@ -11,6 +11,7 @@ import type { RamSource } from "../ram/target.ts";
 import type { Connection } from "../transport/connection.ts";
 import {
   type EventHandler,
+  type Metrics,
   type MigrationInfo,
   progressOf,
   type RamInfo,
@@ -43,6 +44,8 @@ export type SendZeroPages = (block: string, offsets: Float64Array) => Promise<vo
 
 /** How long a lost channel waits for the destination to say why, in milliseconds. */
 const FAREWELL_MS = 500;
+/** Most PONGs of a destination; ours says one a second while it works, and a day is enough. */
+const MAX_PONGS = 86_400;
 /** The PING whose PONG tells that the destination holds every page. */
 const PING_ALL_PAGES = 2;
 
@@ -137,7 +140,9 @@ export class Sender {
   #activity(): number {
     let moved = this.#channels.length;
     for (const { counters } of this.#channels) moved += counters.bytes;
-    return moved + (this.#main?.bytesRead ?? 0) + (this.#main?.bytesWritten ?? 0);
+    // an answer is progress only where nothing is left to send
+    if (this.#isSent) moved += this.#main!.bytesRead;
+    return moved + (this.#main?.bytesWritten ?? 0);
   }
 
   /** Before anyone is connected to: a method that cannot be set up disturbs nobody. */
@@ -232,6 +237,7 @@ export class Sender {
 
   async #readReturnPath(main: Connection): Promise<void> {
     const reader = new ReturnPathReader();
+    let pongs = 0;
     for (;;) {
       const chunk = await main.readSome();
       if (chunk === undefined) {
@@ -240,6 +246,12 @@ export class Sender {
         });
       }
       for (const message of reader.push(chunk)) {
+        if (message.type === "pong" && ++pongs > MAX_PONGS) {
+          throw new ProtocolError("Destination says PONG again and again, and never SHUT", {
+            channel: "main",
+            expected: `at most ${MAX_PONGS}`,
+          });
+        }
         if (message.type === "pong" && message.value === PING_ALL_PAGES) this.#allHeld.resolve();
         if (message.type !== "shut") continue;
         if (message.status !== 0) throw shutError(message.status);
@@ -272,7 +284,7 @@ export class Sender {
   #tellProgress(): void {
     if (this.#setupAt === 0 || this.#completeAt !== 0) return;
     const elapsed = performance.now() - this.#startedAt;
-    this.#options.onEvent?.({ type: "progress", ...progressOf(this.#ramInfo(), elapsed) });
+    this.#options.onEvent?.({ type: "progress", ...progressOf(this.#metrics(), elapsed) });
   }
 
   #ramInfo(): RamInfo {
@@ -288,22 +300,29 @@ export class Sender {
     });
   }
 
-  #info(): MigrationInfo {
-    const { source, method, engine, transport, machine } = this.#options;
+  #metrics(): Metrics & { method: string; engine: string } {
+    const { method, engine, transport } = this.#options;
     return {
+      method,
+      engine,
+      transport,
+      ram: this.#ramInfo(),
+      perChannel: this.#channels.map((channel) => channel.counters),
+      engineCounts: sumCounts(this.#channels.map((channel) => channel.engineCounts)),
+    };
+  }
+
+  #info(): MigrationInfo {
+    const { source, machine } = this.#options;
+    return {
+      ...this.#metrics(),
       status: "completed",
       totalTime: this.#completeAt - this.#startedAt,
       setupTime: this.#setupAt - this.#startedAt,
       finishTime: performance.now() - this.#completeAt,
-      method,
-      engine,
-      transport,
       channels: this.#channels.length,
       machine,
-      ram: this.#ramInfo(),
       blocks: source.blocks.map((block) => ({ ...block, sha256: undefined, missing: 0 })),
-      perChannel: this.#channels.map((channel) => channel.counters),
-      engineCounts: sumCounts(this.#channels.map((channel) => channel.engineCounts)),
     };
   }
 }
