@@ -1,12 +1,6 @@
 /** A multifd channel on the receiving side: packets in, pages out, a stop at each SYNC. */
-import { CodecError, type EngineCounts } from "../engines/engine.ts";
-import {
-  MultifdError,
-  PeerClosedError,
-  ProtocolError,
-  UnsupportedError,
-  VerificationError,
-} from "../errors.ts";
+import type { EngineCounts } from "../engines/engine.ts";
+import { MultifdError, PeerClosedError, ProtocolError, UnsupportedError } from "../errors.ts";
 import type { MethodReceiver } from "../methods/method.ts";
 import { MAX_PAYLOAD_SIZE } from "../methods/method.ts";
 import {
@@ -25,10 +19,13 @@ import {
   ramPacketHeaderSize,
 } from "../protocol/ram_packet.ts";
 import { allocate, type Connection } from "../transport/connection.ts";
-import { type ChannelCounters, makeCounters } from "./counters.ts";
+import { ChannelClock, type ChannelCounters, makeCounters } from "./counters.ts";
+import { decodePayload } from "./decode.ts";
 import { setUpReceiver } from "./verify.ts";
 import type { ChannelSession } from "./channel_session.ts";
 
+/** Packets without pages in a row; QEMU 7.2 and 8 send one behind a SYNC. */
+const MAX_EMPTY_PACKETS = 1024;
 const NO_BLOCKS: ReadonlyMap<string, RamBlock> = new Map();
 
 /** Reads one channel from after its greeting to its end. */
@@ -37,6 +34,7 @@ export class ReceivingChannel {
   readonly counters: ChannelCounters;
   readonly #connection: Connection;
   readonly #session: ChannelSession;
+  readonly #clock: ChannelClock;
   #payload: Uint8Array | undefined;
   #pages: Uint8Array | undefined;
   #receiver: MethodReceiver | undefined;
@@ -49,6 +47,7 @@ export class ReceivingChannel {
     counters: ChannelCounters = makeCounters(id),
   ) {
     this.counters = counters;
+    this.#clock = new ChannelClock(counters);
     this.#connection = connection;
     this.#session = session;
   }
@@ -66,6 +65,7 @@ export class ReceivingChannel {
   async run(): Promise<void> {
     const { counters } = this;
     let packet: RamPacket | undefined;
+    let empty = 0;
     try {
       const pageSize = await this.#session.pageSize;
       const header = new Uint8Array(ramPacketHeaderSize(pageSize));
@@ -73,22 +73,34 @@ export class ReceivingChannel {
       const offsets = new Float64Array(pagesPerPacket(pageSize));
       for (;;) {
         packet = undefined;
+        this.#clock.start();
         if (!await this.#readHeader(header)) return;
         const blocks = counters.syncs > 0 ? this.#session.ram?.blocks : undefined;
         packet = parseRamPacket(header, pageSize, blocks ?? NO_BLOCKS, offsets);
         this.#checkNotOver(packet);
         this.#session.packetNumbers.add(packet);
+        if (packet.normalPages === 0) this.#clock.waited();
         if (packet.block !== undefined) await this.#receivePages(packet, pageSize);
         counters.packets++;
         counters.bytes = this.#connection.bytesRead;
-        if ((packet.flags & FLAG_SYNC) === 0) continue;
+        const isSync = (packet.flags & FLAG_SYNC) !== 0;
+        empty = isSync || packet.block !== undefined ? 0 : empty + 1;
+        if (empty > MAX_EMPTY_PACKETS) {
+          const expected = `at most ${MAX_EMPTY_PACKETS} in a row`;
+          throw new ProtocolError("Channel sends one packet after another without pages", {
+            expected,
+          });
+        }
+        if (!isSync) continue;
         counters.syncs++;
         await this.#session.barrier.stop(counters.id);
       }
     } catch (error) {
-      throw error instanceof MultifdError
-        ? error.locate({ channel: counters.id, packet: counters.packets, block: packet?.block })
-        : error;
+      // another channel's failure ends the waiting at a SYNC, too, and knows where it happened
+      if (error instanceof MultifdError && error.facts.channel === undefined) {
+        error.locate({ channel: counters.id, packet: counters.packets, block: packet?.block });
+      }
+      throw error;
     } finally {
       this.#engineCounts = this.engineCounts;
       this.#receiver?.cleanup();
@@ -157,6 +169,7 @@ export class ReceivingChannel {
       const payload = isPlain ? pages : this.#payload!.subarray(0, nextPacketSize);
       const read = await this.#connection.read(payload);
       if (read < payload.length) throw this.#cutShort("a payload", payload.length, read);
+      this.#clock.waited();
       if (!isPlain) {
         const level = method.levels?.default ?? 0;
         const { fallback, verify } = this.#session;
@@ -165,7 +178,8 @@ export class ReceivingChannel {
           { pageSize, engine, level, fallback, verify },
           () => this.counters.verifyCaught++,
         );
-        await this.#decode(method.name, payload, pages);
+        await decodePayload(this.#receiver, { method: method.name, offsets, payload }, pages);
+        this.#clock.computed();
       }
       ram.writePages(packet.block!, offsets.subarray(0, normalPages), pages);
     }
@@ -173,25 +187,4 @@ export class ReceivingChannel {
     this.counters.normalPages += normalPages;
     this.counters.zeroPages += zeroPages;
   }
-
-  async #decode(method: string, payload: Uint8Array, pages: Uint8Array): Promise<void> {
-    try {
-      await this.#receiver!.receive(payload, pages);
-    } catch (error) {
-      if (!(error instanceof CodecError)) throw error;
-      const what = error.page === undefined ? "payload" : `page ${error.page} of the payload`;
-      throw new VerificationError(
-        `Cannot decode ${method}, ${what} is ${DESCRIPTION[error.fault]}`,
-        { expected: error.expected, received: error.received, code: error.code },
-        { cause: error },
-      );
-    }
-  }
 }
-
-const DESCRIPTION = {
-  "bad data": "corrupt",
-  "too short": "too short",
-  "too long": "too long",
-  "left-over input": "followed by left-over input",
-} as const;

@@ -1,14 +1,15 @@
 import { OptionError } from "../errors.ts";
-import {
-  type DirectoryReport,
-  inspect as inspectPath,
-  type MappedRamReport,
-  type RecordingReport,
-} from "../migration/inspect.ts";
-import type { RoundPages } from "../ram/manifest.ts";
-import type { Verb } from "./args.ts";
+import { isDamage } from "../inspect/items.ts";
+import type { PacketFilter, PageAddress } from "../inspect/packets.ts";
+import { inspect as inspectPath } from "../migration/inspect.ts";
+import { isRecording } from "../transport/recording.ts";
+import type { Options, Verb } from "./args.ts";
 import { EXIT } from "./exit_code.ts";
-import { blockJson, channelJson, formatBytes, print, receivedJson, table } from "./output.ts";
+import { tellDamaged } from "./inspect_damaged.ts";
+import { listPackets } from "./inspect_packets.ts";
+import { tellPage } from "./inspect_page.ts";
+import { printReport, reportJson } from "./inspect_text.ts";
+import { print } from "./output.ts";
 import { maxRamOption, withSignals } from "./_shared.ts";
 
 /** `multifd inspect`. */
@@ -24,6 +25,21 @@ export const inspect: Verb = {
       choices: ["error", "zero"],
       help: "pages that never arrived: an error, or zero (default error)",
     },
+    packets: {
+      kind: "flag",
+      help: "list a recording's packets, past damage; with --json a JSON object in each line",
+    },
+    channel: {
+      kind: "text",
+      value: "N",
+      help: "of --packets those of channel N; main for the main channel's records",
+    },
+    block: { kind: "text", value: "NAME", help: "of --packets those with pages of this block" },
+    page: {
+      kind: "text",
+      value: "BLOCK:OFFSET",
+      help: "every time a page was sent, and what it held; of --packets those that carry it",
+    },
     "max-ram": maxRamOption,
   },
   examples: [
@@ -31,173 +47,70 @@ export const inspect: Verb = {
     ["multifd inspect vm.mapped-ram", "check a mapped-ram file, ours or QEMU's, and hash its RAM"],
     ["multifd inspect recording", "play main.bin, ch0.bin… through a receiver"],
     ["multifd inspect recording --extract vm --json", "and keep the RAM it gives"],
+    [
+      "multifd inspect recording --packets --channel 1",
+      "list what came on a channel, damaged or not",
+    ],
+    ["multifd inspect recording --page pc.ram:0x1000", "what became of a page, round by round"],
   ],
   async run(options) {
     const [path, ...more] = options.operands;
     if (path === undefined) throw new OptionError("PATH is missing");
     if (more.length > 0) throw new OptionError(`Argument ${more[0]} is one too many`);
-    const report = await withSignals((signal) =>
-      inspectPath(path, {
-        extract: options.text("extract"),
-        missing: options.text<"error" | "zero">("missing"),
-        maxRam: options.number("max-ram"),
-        signal,
-      })
-    );
-    if (options.flag("json")) print(JSON.stringify(reportJson(report)));
-    else if (report.kind === "recording") printRecording(report);
-    else if (report.kind === "mapped-ram") printMappedRam(report);
-    else printDirectory(report);
-    return EXIT.done;
+    const filter = filterOf(options);
+    const asJson = options.flag("json");
+    const maxRam = options.number("max-ram");
+    return await withSignals(async (signal) => {
+      if (options.flag("packets")) {
+        return await listPackets(path, filter, { maxRam, signal }, asJson);
+      }
+      if (filter.page) return await tellPage(path, filter.page, { maxRam, signal }, asJson);
+      try {
+        const report = await inspectPath(path, {
+          extract: options.text("extract"),
+          missing: options.text<"error" | "zero">("missing"),
+          maxRam,
+          signal,
+        });
+        if (asJson) print(JSON.stringify(reportJson(report)));
+        else printReport(report);
+        return EXIT.done;
+      } catch (error) {
+        if (!isDamage(error) || !isRecording(path)) throw error;
+        return await tellDamaged(path, error, { maxRam, signal }, asJson);
+      }
+    });
   },
 };
 
-/** Rounds that are shown from each end of a migration. */
-const SHOWN_ROUNDS = 10;
-
-type Report = RecordingReport | DirectoryReport | MappedRamReport;
-
-function listOf(names: readonly string[]): string {
-  return names.length > 0 ? names.join(", ") : "none";
-}
-
-function tailJson({ tail }: Report): Record<string, unknown> {
+/** What `--channel`, `--block` and `--page` ask for. */
+function filterOf(options: Options): PacketFilter {
+  const [channel, block, page] = ["channel", "block", "page"].map((name) => options.text(name));
+  const isList = options.flag("packets");
+  for (const [name, value] of Object.entries({ channel, block })) {
+    if (value !== undefined && !isList) throw new OptionError(`--${name} goes with --packets only`);
+  }
+  for (const name of ["extract", "missing"]) {
+    if (options.text(name) === undefined || (!isList && page === undefined)) continue;
+    throw new OptionError(`--${name} does not go with --${isList ? "packets" : "page"}`);
+  }
   return {
-    "device-state-bytes": tail.bytes.length,
-    "vmdesc-bytes": tail.descriptionBytes,
-    devices: tail.devices.map(({ name, instanceId, bytes }) => ({
-      name,
-      "instance-id": instanceId,
-      bytes,
-    })),
+    channel: channel === undefined ? undefined : parseChannel(channel),
+    block,
+    page: page === undefined ? undefined : parsePage(page),
   };
 }
 
-function reportJson(report: Report): Record<string, unknown> {
-  if (report.kind === "directory") {
-    return {
-      status: "completed",
-      kind: report.kind,
-      machine: report.machine,
-      uuid: report.uuid,
-      "page-size": report.pageSize,
-      blocks: report.blocks.map(blockJson),
-      verified: report.isVerified,
-      ...tailJson(report),
-      counters: report.counters,
-      ...(report.source === undefined ? {} : { source: report.source }),
-    };
-  }
-  if (report.kind === "mapped-ram") {
-    return {
-      status: "completed",
-      kind: report.kind,
-      machine: report.machine,
-      uuid: report.uuid,
-      "page-size": report.pageSize,
-      capabilities: report.capabilities,
-      blocks: report.blocks.map((block) => ({
-        ...blockJson(block),
-        "present-pages": block.presentPages,
-      })),
-      ...tailJson(report),
-    };
-  }
-  return { ...receivedJson(report), kind: report.kind, ...tailJson(report) };
+function parseChannel(text: string): number | "main" {
+  if (text === "main") return text;
+  if (/^\d{1,3}$/.test(text)) return Number(text);
+  throw new OptionError(`--channel ${text} is neither a number nor main`);
 }
 
-function printBlocks({ blocks }: RecordingReport | DirectoryReport): void {
-  print(table([
-    ["block", "length", "sha256"],
-    ...blocks.map((block) => [block.name, formatBytes(block.usedLength), block.sha256 ?? "none"]),
-  ]));
-  for (const { name, missing } of blocks) {
-    if (missing > 0) print(`${missing} pages of ${name} never arrived and are zero`);
-  }
-}
-
-/** Devices of one name together, largest first: there is one for each processor of a guest. */
-function printTail({ tail }: Report): void {
-  print(
-    `device state: ${tail.bytes.length} bytes, ${tail.devices.length} devices, ` +
-      `description ${tail.descriptionBytes} bytes`,
-  );
-  const devices = new Map<string, { instances: number; bytes: number }>();
-  for (const { name, bytes } of tail.devices) {
-    const device = devices.get(name) ?? { instances: 0, bytes: 0 };
-    devices.set(name, { instances: device.instances + 1, bytes: device.bytes + bytes });
-  }
-  const rows = [...devices].sort(([, a], [, b]) => b.bytes - a.bytes);
-  print(table([
-    ["device", "instances", "bytes"],
-    ...rows.map(([name, { instances, bytes }]) => [name, String(instances), String(bytes)]),
-  ]));
-}
-
-/** Pages of each round; of many rounds the first ones and the last ones. */
-function printRounds(rounds: readonly RoundPages[], repeated: number): void {
-  const isShown = (i: number): boolean => i < SHOWN_ROUNDS || i >= rounds.length - SHOWN_ROUNDS;
-  const rows = rounds.map(({ normal, duplicate }, i) => [`${i + 1}`, `${normal}`, `${duplicate}`]);
-  print(table([["round", "pages", "zero pages"], ...rows.filter((_, i) => isShown(i))]));
-  if (rounds.length > 2 * SHOWN_ROUNDS) {
-    print(`rounds ${SHOWN_ROUNDS + 1} to ${rounds.length - SHOWN_ROUNDS} are in --json`);
-  }
-  print(`${repeated} pages were sent more than once`);
-}
-
-function printRecording(report: RecordingReport): void {
-  print(
-    `recording of ${report.machine}: method ${report.method}, ${report.channels} channels, ` +
-      `${report.ram.dirtySyncCount} rounds, syncs per ${report.sync}` +
-      `${report.lenientPacketNumbers ? ", packet numbers of QEMU 7.2 or 8" : ""}`,
-  );
-  print(table([
-    ["channel", "packets", "pages", "zero pages", "rounds", "bytes"],
-    ...report.perChannel.map(channelJson).map((channel) =>
-      ["id", "packets", "normal", "duplicate", "syncs", "bytes"].map((name) =>
-        String(channel[name])
-      )
-    ),
-  ]));
-  printRounds(report.rounds, report.repeatedPages);
-  printBlocks(report);
-  printTail(report);
-  print("verified: every byte");
-}
-
-function printDirectory(report: DirectoryReport): void {
-  print(`VM of ${report.machine}, uuid ${report.uuid}, ${report.pageSize} bytes a page`);
-  const { source, counters: { sync, rounds, "repeated-pages": repeated } } = report;
-  if (source !== undefined) {
-    print(`source: QEMU ${source["qemu-version"]}, capabilities ${listOf(source.capabilities)}`);
-  }
-  if (rounds !== undefined) {
-    print(`${rounds.length} rounds, syncs per ${sync}`);
-    printRounds(rounds, repeated ?? 0);
-  }
-  printBlocks(report);
-  printTail(report);
-  print(
-    report.isVerified
-      ? "verified: every block has the hash of the manifest"
-      : "not verified: the manifest has no hash of some blocks",
-  );
-}
-
-function printMappedRam(report: MappedRamReport): void {
-  print(
-    `mapped-ram file of ${report.machine}, uuid ${report.uuid}, ${report.pageSize} bytes a page, ` +
-      `capabilities ${listOf(report.capabilities)}`,
-  );
-  print(table([
-    ["block", "length", "pages present", "sha256"],
-    ...report.blocks.map(({ name, usedLength, presentPages, sha256 }) => [
-      name,
-      formatBytes(usedLength),
-      String(presentPages),
-      sha256!,
-    ]),
-  ]));
-  printTail(report);
-  print("verified: everything but the pages, which carry no hash");
+/** A block's name may hold a colon itself, e.g. `0000:00:02.0/vga.vram`. */
+function parsePage(text: string): PageAddress {
+  const [, block, digits] = /^(.+):(0x[0-9a-f]+|\d+)$/i.exec(text) ?? [];
+  const offset = Number(digits);
+  if (block !== undefined && Number.isSafeInteger(offset)) return { block, offset };
+  throw new OptionError(`--page ${text} is no page: write BLOCK:OFFSET, e.g. pc.ram:0x1000`);
 }

@@ -13,6 +13,16 @@ export function print(text: string): void {
   console.log(text);
 }
 
+/** Prints a line of many; false if nobody reads them any more. */
+export function printLine(text: string): Promise<boolean> {
+  process.stdout.off("error", ignore).on("error", ignore);
+  return new Promise((resolve) => {
+    process.stdout.write(`${text}\n`, (error) => resolve(error === null || error === undefined));
+  });
+}
+
+function ignore(): void {}
+
 /** Prints a message. */
 export function tell(text: string): void {
   clearStatus();
@@ -84,6 +94,8 @@ export function channelJson(channel: ChannelCounters): Record<string, unknown> {
     duplicate: channel.zeroPages,
     bytes: channel.bytes,
     "verify-caught": channel.verifyCaught,
+    "codec-time": Math.round(channel.codecTime),
+    "wait-time": Math.round(channel.waitTime),
   };
 }
 
@@ -110,6 +122,7 @@ export function migrationJson(info: MigrationInfo): Record<string, unknown> {
       duplicate: ram.duplicate,
       "normal-bytes": ram.normalBytes,
       "multifd-bytes": ram.multifdBytes,
+      ratio: Math.round(ram.ratio * 100) / 100,
       mbps: Math.round(ram.mbps * 100) / 100,
       "pages-per-second": ram.pagesPerSecond,
       "page-size": ram.pageSize,

@@ -130,13 +130,13 @@ async function inspectRecording(
   directory: string,
   options: InspectOptions,
 ): Promise<RecordingReport> {
-  const files = recordingFiles(directory);
+  const { main, channels } = recordingFiles(directory);
   const target = options.extract === undefined
     ? new SparseMemory()
     : new ImageDirectory(options.extract, true);
   const receiver = new Receiver({
     target,
-    channels: files.length - 1,
+    channels: channels.length,
     engine: options.engine,
     maxRam: options.maxRam,
     missingAsZero: options.missing === "zero",
@@ -148,7 +148,9 @@ async function inspectRecording(
   });
   const done = receiver.run();
   try {
-    for (const file of files) receiver.add(new PlayedConnection(file));
+    for (const file of [main, ...channels.map(({ path }) => path)]) {
+      receiver.add(new PlayedConnection(file));
+    }
   } catch (error) {
     receiver.fail(error);
   }

@@ -137,18 +137,24 @@ export function isRecording(directory: string): boolean {
   return fs.existsSync(path.join(directory, "main.bin"));
 }
 
+/** The files of a recording. */
+export interface RecordingFiles {
+  /** The main channel's. */
+  main: string;
+  /** The channels', in order of the numbers in their names. */
+  channels: { number: number; path: string }[];
+}
+
 /**
- * The files of a recording: main channel first, then the channels in order of their numbers.
+ * The files of a recording.
  *
  * @throws {ImageError} If there are no channels.
  */
-export function recordingFiles(directory: string): string[] {
-  const numbers = fs.readdirSync(directory)
+export function recordingFiles(directory: string): RecordingFiles {
+  const channels = fs.readdirSync(directory)
     .flatMap((name) => /^ch(\d{1,3})\.bin$/.exec(name)?.[1] ?? [])
-    .map(Number)
-    .sort((a, b) => a - b);
-  if (numbers.length === 0) throw new ImageError(`Recording ${directory} has no channels`);
-  return ["main.bin", ...numbers.map((n) => `ch${n}.bin`)].map((name) =>
-    path.join(directory, name)
-  );
+    .map((digits) => ({ number: Number(digits), path: path.join(directory, `ch${digits}.bin`) }))
+    .sort((a, b) => a.number - b.number);
+  if (channels.length === 0) throw new ImageError(`Recording ${directory} has no channels`);
+  return { main: path.join(directory, "main.bin"), channels };
 }

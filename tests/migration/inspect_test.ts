@@ -111,6 +111,13 @@ const DAMAGES: [string, string, (bytes: Uint8Array) => Uint8Array | void, ErrorC
     /wrong magic: expected 0x11223344, received 0x223344 \(channel 0, packet 0\)/,
   ],
   [
+    "a block's length",
+    "main.bin",
+    (b) => void (b[148]! ^= 1),
+    ProtocolError,
+    /longer than the total leaves: .* \(main channel, offset 0x[0-9a-f]+\)$/,
+  ],
+  [
     "a device's section",
     "main.bin",
     (b) => void (b[b.length - 43852 - 11] = 0x7d),
