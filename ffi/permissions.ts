@@ -6,6 +6,7 @@
 type Kind = "net" | "read" | "write";
 
 interface DenoPermissions {
+  errors: { NotCapable: new (message: string) => Error };
   permissions: {
     requestSync(what: { name: Kind; host?: string; path?: string }): { state: string };
     querySync(what: { name: Kind | "ffi"; path: string }): { state: string };
@@ -37,10 +38,24 @@ export function mayLoad(path: string): boolean {
 }
 
 /**
+ * Asks for what Deno itself would refuse only when nobody can catch it any more.
+ *
+ * @param kind What is done.
+ * @param subject With which address or path.
+ * @throws {Error} As Deno's own, of the name `NotCapable`, if it is not allowed.
+ */
+export function demand(kind: Kind, subject: string): void {
+  if (allowed(kind, subject)) return;
+  const { NotCapable } = (globalThis as unknown as { Deno: DenoPermissions }).Deno.errors;
+  const what = `${kind} access to ${JSON.stringify(subject)}`;
+  throw new NotCapable(`Requires ${what}, run again with the --allow-${kind} flag`);
+}
+
+/**
  * Whether something is allowed; asks the user where Deno would.
  *
  * @param kind What is done.
- * @param subject With which `HOST:PORT` or path.
+ * @param subject With which `HOST:PORT`, `unix:PATH` or path.
  * @returns Always true in runtimes without permissions.
  */
 export function allowed(kind: Kind, subject: string): boolean {

@@ -61,7 +61,7 @@ export const CODEC_SYMBOLS = {
 } as const satisfies NativeSymbols;
 
 /** The ABI of io.h that is expected: IO_ABI. */
-export const IO_ABI = 3;
+export const IO_ABI = 4;
 
 /** io.h. */
 export const IO_SYMBOLS = {
@@ -99,6 +99,10 @@ export const IO_SYMBOLS = {
       /* second */ "buffer",
       /* second_size */ "u32",
     ],
+    result: "i32",
+  },
+  net_send_some: {
+    parameters: [/* fd */ "i32", /* bytes */ "buffer", /* size */ "u32"],
     result: "i32",
   },
   net_send_pages: {

@@ -16,6 +16,12 @@
 #include <unistd.h>
 
 #define BACKLOG 512
+/*
+ * What a socket to this machine may hold unsent: there is no way to fill, and what stays in
+ * the cache between two copies costs a tenth to a quarter less CPU time than the kernel's own
+ * megabytes (C, method none; docs/benchmarks.md).
+ */
+#define LOCAL_SEND_BUFFER (128 * 1024)
 /* recv and send take a size_t, results are 32 bits: no packet is near this */
 /* 512 KiB of the smallest pages */
 #define MAX_PAGES 128u
@@ -115,12 +121,27 @@ int32_t net_port(int32_t fd)
 	return -EAFNOSUPPORT;
 }
 
-static void send_at_once(int fd)
+static bool is_local(const struct sockaddr_storage *address)
 {
+	if (address->ss_family == AF_INET)
+		return ntohl(((const struct sockaddr_in *)address)->sin_addr.s_addr) >> 24 ==
+		       IN_LOOPBACKNET;
+	if (address->ss_family == AF_INET6)
+		return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)address)->sin6_addr);
+	return false;
+}
+
+static void set_up_connection(int fd)
+{
+	struct sockaddr_storage peer;
+	socklen_t length = sizeof(peer);
 	int one = 1;
+	int buffer = LOCAL_SEND_BUFFER;
 
 	/* fails on a unix socket, which has no delay */
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (getpeername(fd, (struct sockaddr *)&peer, &length) == 0 && is_local(&peer))
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
 }
 
 int32_t net_accept(int32_t fd)
@@ -132,7 +153,7 @@ int32_t net_accept(int32_t fd)
 	while (connection < 0 && (errno == EINTR || errno == ECONNABORTED));
 	if (connection < 0)
 		return -errno;
-	send_at_once(connection);
+	set_up_connection(connection);
 	return connection;
 }
 
@@ -163,7 +184,7 @@ static int32_t connect_to(const struct sockaddr *address, socklen_t length, int3
 	flags = fcntl(fd, F_GETFL);
 	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
 		return give_up(fd);
-	send_at_once(fd);
+	set_up_connection(fd);
 	return fd;
 }
 
@@ -264,6 +285,18 @@ int32_t net_send(int32_t fd, const uint8_t *first, uint32_t first_size, const ui
 	if (first_size > MAX_SIZE || second_size > MAX_SIZE)
 		return -EINVAL;
 	return send_parts(fd, parts, 2);
+}
+
+int32_t net_send_some(int32_t fd, const uint8_t *bytes, uint32_t size)
+{
+	ssize_t sent;
+
+	if (size > MAX_SIZE)
+		return -EINVAL;
+	do
+		sent = send(fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (sent < 0 && errno == EINTR);
+	return sent < 0 ? -errno : (int32_t)sent;
 }
 
 int32_t net_send_pages(int32_t fd, const uint8_t *header, uint32_t header_size, const uint8_t *pages,

@@ -12,7 +12,7 @@
 #define IO_EXPORT __attribute__((visibility("default")))
 
 /* Changes whenever a caller must: the loader refuses another. */
-#define IO_ABI 3
+#define IO_ABI 4
 
 IO_EXPORT uint32_t io_abi(void);
 
@@ -44,6 +44,9 @@ IO_EXPORT int32_t net_recv_some(int32_t fd, uint8_t *into, uint32_t size);
 /* Sends two pieces whole, the second of which may be empty. Blocks. */
 IO_EXPORT int32_t net_send(int32_t fd, const uint8_t *first, uint32_t first_size,
 			   const uint8_t *second, uint32_t second_size);
+
+/* Sends what there is room for at once, of size bytes; -EAGAIN for none. */
+IO_EXPORT int32_t net_send_some(int32_t fd, const uint8_t *bytes, uint32_t size);
 
 /*
  * Sends a header and then pages of a buffer: those whose ordinals are listed, in that

@@ -1,5 +1,5 @@
 /** What a new connection is: its first four bytes tell, never the order of arrival. */
-import { PeerClosedError, ProtocolError } from "../errors.ts";
+import { type MultifdError, PeerClosedError, ProtocolError } from "../errors.ts";
 import { hex, viewOf } from "../protocol/bytes.ts";
 import {
   type Greeting,
@@ -14,30 +14,46 @@ import type { Connection } from "../transport/connection.ts";
 export type Identity =
   | { /** The main channel, and the bytes that told. */ type: "main"; start: Uint8Array }
   | { /** A multifd channel. */ type: "multifd"; greeting: Greeting }
-  | { /** A connection that was closed before it said anything. */ type: "silent" };
+  | {
+    /** A connection that is none of the migration's, e.g. a port scanner's. */
+    type: "stranger";
+    /** How that is known. */
+    error: MultifdError;
+  };
 
 /**
  * Reads as much of a connection as tells what it is.
  *
- * @throws {ProtocolError} If it starts like neither kind of channel.
- * @throws {PeerClosedError} If it ends in the middle.
+ * @throws {ProtocolError} If it greets like a channel, and wrongly.
+ * @throws {PeerClosedError} If it ends in the middle of a greeting.
  */
 export async function identify(connection: Connection): Promise<Identity> {
+  const { name } = connection;
+  const stranger = (error: MultifdError): Identity => ({ type: "stranger", error });
   const start = new Uint8Array(4);
-  const read = await connection.read(start);
-  if (read === 0) return { type: "silent" };
-  if (read < start.length) throw cutShort(connection, "first bytes", start.length, read);
+  let read: number;
+  try {
+    read = await connection.read(start);
+  } catch (error) {
+    if (error instanceof PeerClosedError) return stranger(error);
+    throw error;
+  }
+  if (read === 0) return stranger(new PeerClosedError(`Peer of ${name} said nothing`));
+  if (read < start.length) {
+    return stranger(cutShort(connection, "first bytes", start.length, read));
+  }
   const magic = viewOf(start).getUint32(0);
   if (magic === MAIN_MAGIC) return { type: "main", start };
   // the head of a TLS record: type 22, then version 3.x
   if (magic >>> 16 === 0x1603) {
-    throw new ProtocolError(`Peer of ${connection.name} speaks TLS (see --tls-cert)`);
+    return stranger(new ProtocolError(`Peer of ${name} speaks TLS (see --tls-cert)`));
   }
   if (magic !== MULTIFD_MAGIC) {
-    throw new ProtocolError(`First bytes of ${connection.name} are no channel's magic`, {
+    const error = new ProtocolError(`First bytes of ${name} are no channel's magic`, {
       expected: `${hex(MAIN_MAGIC)} or ${hex(MULTIFD_MAGIC)}`,
       received: hex(magic),
     });
+    return stranger(error);
   }
   const bytes = new Uint8Array(GREETING_SIZE);
   bytes.set(start);

@@ -23,6 +23,8 @@ export interface ReceivingChannelsOptions {
   target: RamTarget;
   /** How many will come; undefined finds out. */
   expected: number | undefined;
+  /** Most to take where that is not told. */
+  most: number;
 }
 
 /** Every channel that has connected, by its number. */
@@ -73,11 +75,12 @@ export class ReceivingChannels {
    * @throws {ProtocolError} If it may not be there.
    */
   start(connection: Connection, { id, uuid }: Greeting): Promise<void> {
-    const { session, target, expected } = this.#options;
-    if (expected !== undefined && id >= expected) {
-      throw new ProtocolError("Channel has too high an id (see --channels)", {
+    const { session, target, expected, most } = this.#options;
+    if (id >= (expected ?? most)) {
+      const option = expected === undefined ? "--max-channels" : "--channels";
+      throw new ProtocolError(`Channel has too high an id (see ${option})`, {
         channel: id,
-        expected: `an id below ${expected}`,
+        expected: `an id below ${expected ?? most}`,
         received: id,
       });
     }

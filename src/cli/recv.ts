@@ -6,6 +6,7 @@ import { parseUuid } from "../ram/manifest.ts";
 import type { Options, Verb } from "./args.ts";
 import { engineOf, engineOptions } from "./engines.ts";
 import { EXIT } from "./exit_code.ts";
+import { metricsFileOf, metricsFileOption } from "./metrics_file.ts";
 import {
   countsLine,
   CpuMeter,
@@ -63,6 +64,11 @@ export const recv: Verb = {
       value: "N",
       help: "how many channels will come (default: as many as are open at the first sync)",
     },
+    "max-channels": {
+      kind: "number",
+      value: "N",
+      help: "most channels to take without --channels (default 64)",
+    },
     ...engineOptions,
     verify: { kind: "flag", help: "have software check what a device decompressed" },
     transport: transportOption,
@@ -87,6 +93,7 @@ export const recv: Verb = {
       help: "give up when nothing moves for so long, 0 for never (default 60, but never " +
         "before the first connection; if given, then too)",
     },
+    ...metricsFileOption,
   },
   examples: [
     ["multifd recv --listen 127.0.0.1:4444 --out saved-vm", "take one migration"],
@@ -97,15 +104,17 @@ export const recv: Verb = {
   async run(options) {
     const into = outOf(options);
     const progress = progressLine(options.flag("quiet"));
+    const metrics = metricsFileOf(options, "recv");
     const cpu = new CpuMeter();
     const timeout = options.number("timeout");
-    const received = await withSignals((signal) =>
+    const done = withSignals((signal) =>
       receive({
         listen: options.text("listen") ?? "127.0.0.1:0",
         into,
         format: options.text<ImageFormat>("format"),
         method: options.text("method"),
         channels: options.number("channels"),
+        maxChannels: options.number("max-channels"),
         engine: engineOf(options),
         verify: options.flag("verify"),
         fallback: !options.flag("no-fallback"),
@@ -123,9 +132,11 @@ export const recv: Verb = {
           if (event.type === "listening") tell(`listening on ${event.address}`);
           cpu.onEvent(event);
           progress(event);
+          metrics.onEvent(event);
         },
       })
     );
+    const received = await metrics.follow(done, (received) => received);
     if (options.flag("json")) {
       print(JSON.stringify({ ...receivedJson(received), ...cpu.json() }));
       return EXIT.done;

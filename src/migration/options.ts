@@ -7,6 +7,11 @@ import { methodByName, methodNames } from "../methods/registry.ts";
 export const DEFAULT_TIMEOUT = 60_000;
 /** Most channels: QEMU's bound, an id is one byte. */
 export const MAX_CHANNELS = 255;
+/**
+ * Most channels that a receiver takes which was not told how many will come: each is a thread,
+ * which takes memory, and whoever reaches the port can open one.
+ */
+export const DEFAULT_MAX_CHANNELS = 64;
 /** Page sizes of QEMU's targets that are taken, in bytes. */
 export const PAGE_SIZES: readonly number[] = [4096, 8192, 16384, 32768, 65536];
 

@@ -13,8 +13,16 @@ import { listenNatively } from "../transport/native.ts";
 import { listen } from "../transport/runtime.ts";
 import { listenTls } from "../transport/tls.ts";
 import { loadServerTls, type TlsOptions } from "../transport/tls_credentials.ts";
+import { mostArrivals } from "./arrivals.ts";
 import type { EventHandler } from "./info.ts";
-import { checkChannels, checkMethod, checkTimeout, checkUuid, DEFAULT_TIMEOUT } from "./options.ts";
+import {
+  checkChannels,
+  checkMethod,
+  checkTimeout,
+  checkUuid,
+  DEFAULT_MAX_CHANNELS,
+  DEFAULT_TIMEOUT,
+} from "./options.ts";
 import { type Received, Receiver } from "./receiver.ts";
 import { type Transport, usesNative } from "./transports.ts";
 
@@ -33,6 +41,8 @@ export interface ReceiveOptions {
   method?: string | undefined;
   /** How many channels will come, 1 to 255. Default: as many as are open at the first sync. */
   channels?: number | undefined;
+  /** Most channels to take where `channels` is not told, 1 to 255. Default 64. */
+  maxChannels?: number | undefined;
   /** Engine to decompress with. Default `auto`. */
   engine?: string | undefined;
   /** Whether software may step in for a device that is busy or fails. Default true. */
@@ -61,7 +71,7 @@ export interface ReceiveOptions {
   record?: string | undefined;
   /** Longest time without progress, in milliseconds; 0 for none. Default 60,000. */
   timeout?: number | undefined;
-  /** Longest time until the first connection, in milliseconds; 0 for none. Default 0. */
+  /** Longest time until the source connects, in milliseconds; 0 for none. Default 0. */
   acceptTimeout?: number | undefined;
   /** Cancels the migration. */
   signal?: AbortSignal | undefined;
@@ -94,6 +104,9 @@ export interface ReceiveOptions {
 export async function receive(options: ReceiveOptions): Promise<Received> {
   const address = parseAddress(options.listen);
   const channels = options.channels === undefined ? undefined : checkChannels(options.channels);
+  const maxChannels = options.maxChannels === undefined
+    ? undefined
+    : checkChannels(options.maxChannels);
   if (options.method !== undefined) checkMethod(options.method);
   const timeout = checkTimeout(options.timeout ?? DEFAULT_TIMEOUT);
   const acceptTimeout = checkTimeout(options.acceptTimeout ?? 0);
@@ -114,6 +127,7 @@ export async function receive(options: ReceiveOptions): Promise<Received> {
     target,
     method: options.method,
     channels,
+    maxChannels,
     engine: options.engine,
     fallback: options.fallback,
     verify: options.verify,
@@ -146,8 +160,9 @@ export async function receive(options: ReceiveOptions): Promise<Received> {
     } else if (tls === undefined) {
       listener = await listen(address, accept, onError);
     } else {
-      const onFailed = (error: Error): void => warn(`${error.message}, ignored`);
-      listener = await listenTls(address, tls, accept, onError, onFailed);
+      const most = mostArrivals(channels ?? maxChannels ?? DEFAULT_MAX_CHANNELS);
+      const onFailed = (error: Error): void => receiver.ignore(error);
+      listener = await listenTls(address, tls, most, accept, onError, onFailed);
     }
     options.onEvent?.({ type: "listening", address: listener.address });
     if (tls === undefined && !isLocal(address)) {

@@ -3,7 +3,7 @@
  * listener, or files of a recording.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { identify } from "../channels/identify.ts";
+import type { Identity } from "../channels/identify.ts";
 import { ReceiveSession } from "../channels/receive_session.ts";
 import { ReceivingChannels } from "../channels/receiving_channels.ts";
 import { ProtocolError } from "../errors.ts";
@@ -15,8 +15,10 @@ import { formatUuid, type RoundPages } from "../ram/manifest.ts";
 import type { FinishedBlock } from "../ram/target.ts";
 import type { Connection } from "../transport/connection.ts";
 import { PolledConnection } from "../transport/native.ts";
-import { type MigrationInfo, progressOf, type RamInfo, ramInfo } from "./info.ts";
+import { Arrivals, mostArrivals } from "./arrivals.ts";
+import { type Metrics, type MigrationInfo, progressOf, type RamInfo, ramInfo } from "./info.ts";
 import { Lifeline } from "./lifeline.ts";
+import { DEFAULT_MAX_CHANNELS } from "./options.ts";
 import type { ReceiverOptions } from "./receiver_options.ts";
 import { Rounds } from "./rounds.ts";
 import { SourceAnswers } from "./source_answers.ts";
@@ -26,6 +28,10 @@ import { SourceAnswers } from "./source_answers.ts";
  * a first sync at the end, 1 GiB over loopback took as long and was on disk 360 ms sooner.
  */
 const WRITE_BACK_MS = 50;
+/** Pages on the main channel, and bytes behind the RAM, that count as progress: a packet's worth. */
+const [PROGRESS_PAGES, PROGRESS_BYTES] = [128, 64 * 1024] as const;
+/** Most rounds without a page in a row; QEMU ends with the first. */
+const MAX_EMPTY_ROUNDS = 1024;
 /** How long a channel may take to see that nothing comes any more, in milliseconds. */
 const QUIET_MS = 1000;
 
@@ -50,7 +56,7 @@ export class Receiver {
   readonly #options: ReceiverOptions;
   readonly #lifeline: Lifeline;
   readonly #connections = new Set<Connection>();
-  readonly #identifying = new Set<Promise<void>>();
+  readonly #arrivals: Arrivals;
   readonly #session: ReceiveSession;
   readonly #channels: ReceivingChannels;
   readonly #rounds = new Rounds();
@@ -58,6 +64,10 @@ export class Receiver {
   readonly #reader: MainChannelReader;
   readonly #done = Promise.withResolvers<Received>();
   #main: Connection | undefined;
+  /** Steps of the set-up: connections that have said what they are, the head, the blocks. */
+  #steps = 0;
+  #roundPages = 0;
+  #emptyRounds = 0;
   #machine = "";
   #sync = "";
   #mainZeroPages = 0;
@@ -78,12 +88,17 @@ export class Receiver {
     this.#options = options;
     this.#reader = new MainChannelReader({ maxRam: options.maxRam });
     this.#session = new ReceiveSession(options);
-    const { target, channels: expected } = options;
-    this.#channels = new ReceivingChannels({ session: this.#session, target, expected });
+    const { target, channels: expected, maxChannels: most = DEFAULT_MAX_CHANNELS } = options;
+    this.#channels = new ReceivingChannels({ session: this.#session, target, expected, most });
+    this.#arrivals = new Arrivals({
+      limit: mostArrivals(expected ?? most),
+      timeout: options.timeout,
+      warn: (message) => options.onEvent?.({ type: "warning", message }),
+    });
     this.#lifeline = new Lifeline({
       signal: options.signal,
       timeout: options.acceptTimeout ?? options.timeout,
-      activity: () => this.#activity(),
+      activity: () => this.#progress(),
       waitingFor: () => this.#waitingFor(),
       onTick: () => this.#tellProgress(),
     });
@@ -111,7 +126,9 @@ export class Receiver {
     } finally {
       clearInterval(this.#writeBack);
       this.#lifeline.close();
-      for (const connection of this.#connections) connection.destroy();
+      const connections = [...this.#connections];
+      this.#connections.clear();
+      for (const connection of connections) connection.destroy();
       await this.#channels.stop();
     }
   }
@@ -127,18 +144,16 @@ export class Receiver {
 
   /** Takes a connection. What it is, its first four bytes tell. */
   add(connection: Connection): void {
-    if (this.#startedAt === 0) {
-      this.#startedAt = performance.now();
-      this.#lifeline.timeout = this.#options.timeout;
-      this.#options.onEvent?.({ type: "started" });
-    }
+    const fail = (error: unknown): void => this.#lifeline.fail(error);
     this.#connections.add(connection);
-    const identified = Promise.withResolvers<void>();
-    this.#identifying.add(identified.promise);
-    this.#serve(connection, () => {
-      this.#identifying.delete(identified.promise);
-      identified.resolve();
-    }).catch((error) => this.#lifeline.fail(error));
+    this.#arrivals.take(connection, (identity) => {
+      this.#serve(connection, identity).catch(fail);
+    }).catch(fail);
+  }
+
+  /** Tells of a connection that came to nothing before it got here. */
+  ignore(error: Error): void {
+    this.#arrivals.ignore(error.message);
   }
 
   /** Ends the migration with an error from outside, e.g. the listener's. */
@@ -146,13 +161,14 @@ export class Receiver {
     this.#lifeline.fail(error);
   }
 
-  #activity(): number {
-    let moved = 0;
-    for (const connection of this.#connections) {
-      moved += connection.bytesRead + connection.bytesWritten + 1;
+  /** Changes with whole packets and steps: a peer that sends a byte a second makes no progress. */
+  #progress(): number {
+    let pages = Math.floor((this.#mainZeroPages + this.#mainNormalPages) / PROGRESS_PAGES);
+    for (const { normalPages, zeroPages } of this.#channels.counters) {
+      pages += normalPages + zeroPages;
     }
-    for (const { bytes } of this.#channels.counters) moved += bytes;
-    return moved;
+    const tail = this.#session.isOver ? Math.floor(this.#main!.bytesRead / PROGRESS_BYTES) : 0;
+    return this.#steps + pages + tail;
   }
 
   #waitingFor(): string {
@@ -169,31 +185,38 @@ export class Receiver {
   #tellProgress(): void {
     if (this.#session.ram === undefined || this.#session.isOver) return;
     const elapsed = performance.now() - this.#startedAt;
-    this.#options.onEvent?.({ type: "progress", ...progressOf(this.#ramInfo(), elapsed) });
+    this.#options.onEvent?.({ type: "progress", ...progressOf(this.#metrics(), elapsed) });
   }
 
-  async #serve(connection: Connection, onIdentified: () => void): Promise<void> {
-    const identity = await identify(connection);
-    if (identity.type === "silent") {
-      onIdentified();
-      this.#connections.delete(connection);
+  async #serve(connection: Connection, identity: Identity): Promise<void> {
+    if (identity.type === "stranger") {
+      if (this.#options.isPlayback) throw identity.error;
       connection.destroy();
-      const message = `${connection.name} was closed before it said anything, ignored`;
-      this.#options.onEvent?.({ type: "warning", message });
-    } else if (identity.type === "main") {
+      // at the end of the migration it has been dropped with all others
+      if (this.#connections.delete(connection)) this.ignore(identity.error);
+      return;
+    }
+    this.#onStep();
+    if (identity.type === "main") {
       if (this.#main !== undefined) throw new ProtocolError("Peer opened a second main channel");
       this.#main = connection;
       connection.name = "main channel";
       if (connection instanceof PolledConnection) this.#session.onSync = () => connection.poke();
       this.#options.onIdentified?.(connection, "main");
-      onIdentified();
       await this.#runMain(connection, identity.start);
     } else {
       const run = this.#channels.start(connection, identity.greeting);
       this.#options.onIdentified?.(connection, `ch${identity.greeting.id}`);
-      onIdentified();
       await run;
     }
+  }
+
+  /** The set-up is a step further. */
+  #onStep(): void {
+    if (this.#steps++ > 0) return;
+    this.#startedAt = performance.now();
+    this.#lifeline.timeout = this.#options.timeout;
+    this.#options.onEvent?.({ type: "started" });
   }
 
   async #runMain(connection: Connection, start: Uint8Array): Promise<void> {
@@ -201,6 +224,7 @@ export class Receiver {
     for (;;) {
       if (chunk === undefined) this.#reader.end();
       for (const event of this.#reader.push(chunk!)) {
+        this.#lifeline.signal.throwIfAborted();
         if (event.type === "end") return await this.#finish(connection, event.tail);
         const done = this.#onMainEvent(connection, event);
         if (done !== undefined) await done;
@@ -212,6 +236,7 @@ export class Receiver {
   #onMainEvent(connection: Connection, event: MainChannelEvent): Promise<void> | undefined {
     switch (event.type) {
       case "configuration":
+        this.#onStep();
         this.#machine = event.machine;
         if (event.uuid !== undefined) this.#session.agreeUuid(event.uuid, "main");
         this.#session.setPageSize(event.pageSize ?? 4096);
@@ -220,7 +245,7 @@ export class Receiver {
         this.#answers.open(connection);
         return;
       case "ping":
-        return this.#answers.pong(event.value);
+        return this.#answers.ping(event.value);
       case "blocks":
         return this.#makeRam(event.blocks);
       case "zero":
@@ -240,17 +265,27 @@ export class Receiver {
   }
 
   async #makeRam(blocks: ConstructorParameters<typeof GuestRam>[0]): Promise<void> {
+    this.#onStep();
     const pageSize = await this.#session.pageSize;
-    this.#options.target.create(blocks, pageSize);
-    this.#session.ram = new GuestRam(blocks, pageSize, this.#options.target);
+    const { target } = this.#options;
+    const { signal } = this.#lifeline;
+    signal.throwIfAborted();
+    target.create(blocks, pageSize);
+    this.#session.ram = new GuestRam(blocks, pageSize, {
+      // a target that was given up is the caller's again
+      write(block, offsets, pages) {
+        signal.throwIfAborted();
+        target.write(block, offsets, pages);
+      },
+    });
     this.#writeBack = setInterval(() => this.#startWriteBack(), WRITE_BACK_MS);
   }
 
   /** A guest stands still while the end is synced: little may be left to do by then. */
   #startWriteBack(): void {
-    const moved = this.#activity();
-    if (moved === this.#writtenBack) return;
-    this.#writtenBack = moved;
+    const progress = this.#progress();
+    if (progress === this.#writtenBack) return;
+    this.#writtenBack = progress;
     this.#options.target.writeBack?.().catch((error) => this.#lifeline.fail(error));
   }
 
@@ -258,10 +293,11 @@ export class Receiver {
     this.#sync = mode;
     if (this.#setupAt === 0) await this.#channels.allHere(() => this.#allIdentified());
     await this.#session.barrier.allStopped(this.#channels.size);
-    this.#rounds.end(this.#ramInfo());
+    this.#endRound();
     this.#begun = this.#session.state.begun;
     this.#session.isEnding = isEnd;
     if (this.#setupAt === 0) {
+      this.#onStep();
       this.#setupAt = performance.now();
       const totalPages = this.#session.ram!.total / this.#session.ram!.pageSize;
       this.#options.onEvent?.({ type: "setup", channels: this.#channels.size, totalPages });
@@ -270,9 +306,22 @@ export class Receiver {
     this.#options.onEvent?.({ type: "sync", round: this.#rounds.count });
   }
 
+  #endRound(): void {
+    const info = this.#ramInfo();
+    this.#rounds.end(info);
+    const pages = info.normal + info.duplicate;
+    this.#emptyRounds = pages === this.#roundPages ? this.#emptyRounds + 1 : 0;
+    this.#roundPages = pages;
+    if (this.#emptyRounds <= MAX_EMPTY_ROUNDS) return;
+    throw new ProtocolError("Peer ends one round after another without a page", {
+      channel: "main",
+      expected: `at most ${MAX_EMPTY_ROUNDS} in a row`,
+    });
+  }
+
   async #allIdentified(): Promise<void> {
     await this.#options.drain();
-    while (this.#identifying.size > 0) await Promise.all(this.#identifying);
+    await this.#arrivals.settled();
   }
 
   #onRamEnd(): void {
@@ -296,10 +345,10 @@ export class Receiver {
   async #finish(connection: Connection, tail: VmTail): Promise<void> {
     this.#lifeline.timeout = 0;
     if (this.#options.isPlayback) await this.#playOut(connection);
-    const { agreed, uuid, packetNumbers } = this.#session;
+    const { uuid, packetNumbers } = this.#session;
     const ram = this.#session.ram!;
-    const method = agreed?.method.name ?? "none";
     const info = this.#ramInfo();
+    const { method = "none", engine = "none" } = this.#metrics();
     const vm = {
       machine: this.#machine,
       uuid,
@@ -337,15 +386,13 @@ export class Receiver {
       totalTime: this.#completeAt - this.#startedAt,
       setupTime: this.#setupAt - this.#startedAt,
       finishTime,
+      ...this.#metrics(),
       method,
-      engine: agreed?.engine?.name ?? "none",
-      transport: this.#options.transport,
+      engine,
+      ram: info,
       channels: this.#channels.size,
       machine: this.#machine,
-      ram: info,
       blocks,
-      perChannel: this.#channels.counters,
-      engineCounts: this.#channels.engineCounts,
       uuid: formatUuid(uuid),
       tail,
       sync: this.#sync,
@@ -365,6 +412,18 @@ export class Receiver {
     const more = await connection.readSome();
     if (more !== undefined) this.#reader.push(more).next();
     await this.#channels.ended();
+  }
+
+  #metrics(): Metrics {
+    const { agreed } = this.#session;
+    return {
+      method: agreed?.method.name,
+      engine: agreed && (agreed.engine?.name ?? "none"),
+      transport: this.#options.transport,
+      ram: this.#ramInfo(),
+      perChannel: this.#channels.counters,
+      engineCounts: this.#channels.engineCounts,
+    };
   }
 
   #ramInfo(): RamInfo {

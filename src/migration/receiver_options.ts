@@ -11,13 +11,15 @@ export interface ReceiverOptions extends ReceiveSessionOptions {
   target: RamTarget;
   /** How many channels will come; undefined finds out. */
   channels?: number | undefined;
+  /** Most channels to take where that is not told. */
+  maxChannels?: number | undefined;
   /** Most bytes of RAM. */
   maxRam?: number | undefined;
   /** Takes pages that never arrive as zero. */
   missingAsZero?: boolean | undefined;
   /** Longest time without progress, in milliseconds; 0 for none. */
   timeout: number;
-  /** Longest time until the first connection; `timeout` if undefined. */
+  /** Longest time until the source's first connection; `timeout` if undefined. */
   acceptTimeout?: number | undefined;
   /** Whether each channel gets a worker; its connections are then native ones. */
   isNative?: boolean | undefined;

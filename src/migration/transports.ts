@@ -6,7 +6,7 @@ import { WORKER_URL } from "../channels/channel_worker.ts";
 import { EngineUnavailableError, OptionError } from "../errors.ts";
 import { methodNames } from "../methods/registry.ts";
 import type { SharedRam } from "../ram/target.ts";
-import type { Address } from "../transport/address.ts";
+import { type Address, formatAddress } from "../transport/address.ts";
 
 /** Which sockets the channels use. */
 export type Transport = "auto" | "native" | "runtime";
@@ -72,11 +72,12 @@ function checkNative(needs: TransportNeeds, isAskedFor: boolean): void {
     .find((name) => !WORKER_METHODS.includes(name));
   if (foreign !== undefined) refuse(`method ${foreign} lives in this thread only`);
   if (ram === undefined) refuse("the image is not in files or shared memory");
-  const host = "path" in address ? undefined : `${address.host}:${address.port}`;
-  if (host !== undefined && !allowed("net", host)) refuse(`net access to ${host} is not granted`);
+  const place = formatAddress(address);
+  if (!allowed("net", place)) refuse(`net access to ${place} is not granted, see --allow-net`);
   if (ram?.type !== "files") return;
   for (const { path: file } of ram.files) {
     const kind = forWriting ? "write" : "read";
-    if (!allowed(kind, file)) refuse(`${kind} access to ${file} is not granted`);
+    if (allowed(kind, file)) continue;
+    refuse(`${kind} access to ${file} is not granted, see --allow-${kind}`);
   }
 }

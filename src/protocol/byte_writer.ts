@@ -24,7 +24,9 @@ export class ByteWriter {
 
   /** A byte. */
   u8(value: number): this {
-    this.#bytes[this.#room(1)] = value;
+    // first the room: that may be in another array
+    const at = this.#room(1);
+    this.#bytes[at] = value;
     return this;
   }
 

@@ -17,7 +17,15 @@ const IDLE_ACCEPT_MS = 20;
 const LATE_ACCEPT_MS = 100;
 /** How long nothing may arrive before a listener counts as drained, in milliseconds. */
 const DRAIN_MS = 50;
+/** After so many such times it does, whoever still comes: a source has connected long before. */
+const MAX_LOOKS = 40;
+/** Most connections that are taken before anything else has its turn. */
+const ACCEPT_AT_ONCE = 64;
+/** What passes by itself: this process or the system has too much open just now. */
+const NO_ROOM = ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"];
 const PIECE = 256 * 1024;
+/** Reads that need no waiting, after which everything else has its turn. */
+const READS_IN_A_ROW = 16;
 /** How far a read may go beyond what was asked for: a packet's header with 4 KiB pages. */
 const READ_AHEAD = 1344;
 const SHUTDOWN_SENDING = 1;
@@ -135,6 +143,9 @@ export class PolledConnection implements Connection {
   #isLent = false;
   #isClosed = false;
   #reads = 0;
+  #readsInARow = 0;
+  #piece: Uint8Array | undefined;
+  #written: Promise<void> = Promise.resolve();
   #wake: (() => void) | undefined;
 
   constructor(fd: number, name: string) {
@@ -163,8 +174,10 @@ export class PolledConnection implements Connection {
         const read = this.#io.net_recv_some(this.fd, into, into.length);
         if (read >= 0) {
           this.bytesRead += read;
+          if (++this.#readsInARow % READS_IN_A_ROW === 0) await sleep(0);
           return read;
         }
+        this.#readsInARow = 0;
         const code = errorName(read);
         if (code !== "EAGAIN") throw new PeerClosedError(`Peer dropped ${this.name}`, { code });
         await this.#sleep(patience);
@@ -202,21 +215,38 @@ export class PolledConnection implements Connection {
   }
 
   async readSome(): Promise<Uint8Array | undefined> {
-    const bytes = new Uint8Array(PIECE);
-    const read = await this.#receive(bytes);
-    return read > 0 ? bytes.subarray(0, read) : undefined;
+    this.#piece ??= new Uint8Array(PIECE);
+    const read = await this.#receive(this.#piece);
+    // a copy: a piece for each byte that comes alone would be kept until they are read
+    return read > 0 ? this.#piece.slice(0, read) : undefined;
   }
 
-  write(bytes: Uint8Array, more?: Uint8Array): void {
-    if (this.#error !== undefined) throw this.#error;
-    const size = more?.length ?? 0;
-    const result = this.#isClosed
-      ? -1
-      : this.#io.net_send(this.fd, bytes, bytes.length, more ?? null, size);
-    if (result < 0) {
-      throw new PeerClosedError(`Peer dropped ${this.name}`, { code: errorName(result) });
+  /** One write after the other. A peer that does not read may keep one waiting, never the thread. */
+  write(bytes: Uint8Array, more?: Uint8Array): Promise<void> {
+    const written = this.#written.then(async () => {
+      await this.#send(bytes);
+      if (more !== undefined) await this.#send(more);
+    });
+    this.#written = written.catch(() => {});
+    return written;
+  }
+
+  async #send(bytes: Uint8Array): Promise<void> {
+    let patience = POLL_MS;
+    for (let at = 0; at < bytes.length;) {
+      if (this.#error !== undefined) throw this.#error;
+      if (this.#isDropped) throw new PeerClosedError(`Connection ${this.name} is closed`);
+      const sent = this.#io.net_send_some(this.fd, bytes.subarray(at), bytes.length - at);
+      if (sent >= 0) {
+        at += sent;
+        this.bytesWritten += sent;
+        continue;
+      }
+      const code = errorName(sent);
+      if (code !== "EAGAIN") throw new PeerClosedError(`Peer dropped ${this.name}`, { code });
+      await sleep(patience);
+      patience = Math.min(2 * patience, MAX_POLL_MS);
     }
-    this.bytesWritten += bytes.length + size;
   }
 
   end(): void {
@@ -275,34 +305,35 @@ export function listenNatively(
   let accepted = 0;
   let patience = ACCEPT_MS;
   let isClosed = false;
-  /** Takes everyone who waits. */
-  const acceptAll = (): void => {
-    while (!isClosed) {
+  /** Takes who waits. */
+  const acceptSome = (): void => {
+    for (let i = 0; i < ACCEPT_AT_ONCE && !isClosed; i++) {
       const connection = io.net_accept(fd);
       if (connection >= 0) {
         patience = ACCEPT_MS;
         onConnection(new PolledConnection(connection, `connection ${accepted++}`));
         continue;
       }
-      if (errorName(connection) !== "EAGAIN") onError(failed(connection));
+      const code = errorName(connection);
+      if (code !== "EAGAIN" && !NO_ROOM.includes(code)) onError(failed(connection));
       return;
     }
   };
   const accept = (): void => {
     timer = setTimeout(accept, patience);
     patience = Math.min(1.5 * patience, accepted === 0 ? IDLE_ACCEPT_MS : LATE_ACCEPT_MS);
-    acceptAll();
+    acceptSome();
   };
   let timer = setTimeout(accept, patience);
   const actual = "path" in address ? address : { ...address, port: io.net_port(fd) };
   return {
     address: formatAddress(actual),
     async drain() {
-      for (let before = -1; before !== accepted;) {
+      for (let before = -1, looks = 0; before !== accepted && looks < MAX_LOOKS; looks++) {
         before = accepted;
         await sleep(DRAIN_MS);
         // the timer may be more patient than this
-        acceptAll();
+        acceptSome();
       }
     },
     close() {

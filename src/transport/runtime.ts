@@ -1,5 +1,6 @@
 /** Connections on the runtime's own sockets: node:net, which Deno, Bun and Node all have. */
 import net from "node:net";
+import { demand } from "../../ffi/permissions.ts";
 import { type MultifdError, PeerClosedError } from "../errors.ts";
 import { type Address, formatAddress } from "./address.ts";
 import type { Connection, Listener } from "./connection.ts";
@@ -8,6 +9,8 @@ import type { Connection, Listener } from "./connection.ts";
 const DRAIN_MS = 50;
 /** In so many looks: after a stall a timer comes before the connections that came meanwhile. */
 const QUIET_LOOKS = 5;
+/** After so many looks it is, whoever still comes: a source has connected long before. */
+const MAX_LOOKS = 200;
 
 interface WaitingRead {
   into: Uint8Array;
@@ -234,6 +237,7 @@ export function listenForSockets(
 ): Promise<Listener> {
   let accepted = 0;
   return new Promise((resolve, reject) => {
+    demand("net", formatAddress(address));
     const server = net.createServer({ allowHalfOpen: true }, (socket) => {
       onSocket(socket, `connection ${accepted++}`);
     });
@@ -248,7 +252,9 @@ export function listenForSockets(
       resolve({
         address: formatAddress(actual),
         async drain() {
-          for (let before = -1, quiet = 0; quiet < QUIET_LOOKS; before = accepted) {
+          let quiet = 0;
+          for (let looks = 0; quiet < QUIET_LOOKS && looks < MAX_LOOKS; looks++) {
+            const before = accepted;
             await new Promise((done) => setTimeout(done, DRAIN_MS / QUIET_LOOKS));
             quiet = before === accepted ? quiet + 1 : 0;
           }

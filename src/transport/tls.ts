@@ -220,6 +220,7 @@ function checkHost(
  *
  * @param address Where; port 0 takes any.
  * @param credentials What to show, and whom to take.
+ * @param most Most handshakes at once; one more drops the oldest.
  * @param onConnection Gets each connection.
  * @param onError Gets an error of the listener itself.
  * @param onFailed Gets the error of each failed handshake.
@@ -228,28 +229,36 @@ function checkHost(
 export async function listenTls(
   address: Address,
   credentials: ServerTls,
+  most: number,
   onConnection: (connection: Connection) => void,
   onError: (error: Error) => void,
   onFailed: (error: Error) => void,
 ): Promise<Listener> {
-  const closing = new AbortController();
-  const handshakes = new Set<Promise<void>>();
-  const take = (socket: net.Socket, name: string): Promise<void> =>
-    accept(socket, credentials, name, closing.signal).then(onConnection, (error) => {
-      if (!closing.signal.aborted) onFailed(error);
+  const handshakes = new Map<AbortController, Promise<void>>();
+  let isClosed = false;
+  const take = (socket: net.Socket, name: string, signal: AbortSignal): Promise<void> =>
+    accept(socket, credentials, name, signal).then(onConnection, (error) => {
+      if (!isClosed) onFailed(error);
     });
   const listener = await listenForSockets(address, (socket, name) => {
-    const taken = take(socket, name).finally(() => handshakes.delete(taken));
-    handshakes.add(taken);
+    if (handshakes.size >= most) {
+      const [oldest] = handshakes.keys();
+      handshakes.delete(oldest!);
+      oldest!.abort(new HandshakeError(`TLS handshake was dropped: ${most} newer ones came`));
+    }
+    const handshake = new AbortController();
+    const taken = take(socket, name, handshake.signal).finally(() => handshakes.delete(handshake));
+    handshakes.set(handshake, taken);
   }, onError);
   return {
     address: listener.address,
     async drain() {
       await listener.drain();
-      await Promise.all(handshakes);
+      await Promise.all(handshakes.values());
     },
     close() {
-      closing.abort();
+      isClosed = true;
+      for (const handshake of handshakes.keys()) handshake.abort();
       listener.close();
     },
   };

@@ -16,6 +16,14 @@ export const here: Runtime = "Deno" in globalThis ? "deno" : "bun";
 /** The other one. */
 export const there: Runtime = here === "deno" ? "bun" : "deno";
 
+/**
+ * What is the same under every runtime, and costs a process each: all of it under the runtime
+ * that starts sooner, and the first under the other.
+ */
+export function onceOf<T>(cases: readonly T[]): readonly T[] {
+  return here === "bun" ? cases : cases.slice(0, 1);
+}
+
 /** What a command did. */
 export interface Outcome {
   /** Its exit code; null if a signal ended it. */

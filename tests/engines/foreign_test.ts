@@ -169,8 +169,8 @@ for (const level of [-100, -7, -1, 0, 1, 3, 9, 20]) {
   });
 }
 
-test("zstd reads a never-ending frame of a window of 128 MiB, a decoder's limit", async () => {
-  const stream = zstdStream({ [ZSTD_c_windowLog]: 27 });
+test("zstd reads a never-ending frame of a window of 32 MiB, which is level 20's", async () => {
+  const stream = zstdStream({ [ZSTD_c_windowLog]: 25 });
   const payloads = await stockPayloads(stream, SMALL, ZSTD_e_flush);
   await assertReceives(zstdMethod, payloads, SMALL);
 });

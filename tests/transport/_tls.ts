@@ -38,7 +38,11 @@ export interface Listening {
 }
 
 /** Listens with TLS. */
-export async function listening(identity: Identity, verifyPeer = false): Promise<Listening> {
+export async function listening(
+  identity: Identity,
+  verifyPeer = false,
+  most = 64,
+): Promise<Listening> {
   const verify = verifyPeer ? { verifyPeer, ca: ca!.cert } : {};
   const accepted: Connection[] = [];
   const failed: Error[] = [];
@@ -50,6 +54,7 @@ export async function listening(identity: Identity, verifyPeer = false): Promise
   const listener = await listenTls(
     { host: HERE, port: 0 },
     loadServerTls({ ...identity, ...verify }),
+    most,
     take(accepted),
     (error) => {
       throw error;
