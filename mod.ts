@@ -41,9 +41,11 @@ export {
   type MappedRamReport,
   type RecordingReport,
 } from "./src/migration/inspect.ts";
+export * from "./src/inspect/mod.ts";
 export { convert, type Converted, type ConvertOptions } from "./src/migration/convert.ts";
 export type {
   EventHandler,
+  Metrics,
   MigrationEvent,
   MigrationInfo,
   Progress,

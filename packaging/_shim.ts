@@ -66,7 +66,7 @@ export function bundleShim(directory: string): void {
   // what is already loaded keeps its file
   for (const target of targets) fs.rmSync(target, { force: true });
   // static libraries would be simpler: Debian has none of ISA-L
-  const link = "LDFLAGS=-shared -Wl,-z,relro,-z,now,-rpath,'$$ORIGIN'";
+  const link = "LDFLAGS=-Wl,-rpath,'$$ORIGIN'";
   output("make", ["-C", path.join(root, "native-shim"), `OUT=${directory}`, link, ...targets]);
   for (const target of targets) {
     for (const name of neededLibraries(target)) bundleLibrary(name, target, directory);

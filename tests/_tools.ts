@@ -24,6 +24,9 @@ export function denoPath(): string | undefined {
   return "Deno" in globalThis ? process.execPath : process.env.MULTIFD_TEST_DENO;
 }
 
+/** How long a tool that runs while others run may take, in milliseconds: ten times what any does. */
+const LIMIT_MS = 45 * 60_000;
+
 /** Runs a tool with its output shown; true if it ended well. */
 export function runTool(
   command: string,
@@ -53,6 +56,9 @@ export function startTool(
     cwd: root,
     stdio: ["ignore", output, output],
     env: { ...process.env, ...env },
+    // a runner that hangs ends its run, too
+    timeout: LIMIT_MS,
+    killSignal: "SIGKILL",
   });
   fs.closeSync(output);
   return new Promise((resolve) => {

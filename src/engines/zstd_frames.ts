@@ -50,6 +50,8 @@ export class ZstdFrames {
       }
       const stops: number[] = [];
       at = this.#blocks(at, payload, stops);
+      // a header whose blocks come with the next payload
+      if (stops.length === 0) stops.push(at);
       parts.push({ start, end: at, opens, closes: !this.#open, stops });
     }
     return parts;

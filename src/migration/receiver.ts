@@ -145,9 +145,10 @@ export class Receiver {
   /** Takes a connection. What it is, its first four bytes tell. */
   add(connection: Connection): void {
     const fail = (error: unknown): void => this.#lifeline.fail(error);
+    const arrivedAt = performance.now();
     this.#connections.add(connection);
     this.#arrivals.take(connection, (identity) => {
-      this.#serve(connection, identity).catch(fail);
+      this.#serve(connection, identity, arrivedAt).catch(fail);
     }).catch(fail);
   }
 
@@ -188,7 +189,7 @@ export class Receiver {
     this.#options.onEvent?.({ type: "progress", ...progressOf(this.#metrics(), elapsed) });
   }
 
-  async #serve(connection: Connection, identity: Identity): Promise<void> {
+  async #serve(connection: Connection, identity: Identity, arrivedAt: number): Promise<void> {
     if (identity.type === "stranger") {
       if (this.#options.isPlayback) throw identity.error;
       connection.destroy();
@@ -196,7 +197,7 @@ export class Receiver {
       if (this.#connections.delete(connection)) this.ignore(identity.error);
       return;
     }
-    this.#onStep();
+    this.#onStep(arrivedAt);
     if (identity.type === "main") {
       if (this.#main !== undefined) throw new ProtocolError("Peer opened a second main channel");
       this.#main = connection;
@@ -211,10 +212,10 @@ export class Receiver {
     }
   }
 
-  /** The set-up is a step further. */
-  #onStep(): void {
+  /** The set-up is a step further; the first connection that is no stranger's began it. */
+  #onStep(at = 0): void {
     if (this.#steps++ > 0) return;
-    this.#startedAt = performance.now();
+    this.#startedAt = at;
     this.#lifeline.timeout = this.#options.timeout;
     this.#options.onEvent?.({ type: "started" });
   }

@@ -54,6 +54,7 @@ export class MainChannelReader {
   #lastBlock: RamBlock | undefined;
   #ramId: number | undefined;
   #mode: SyncMode | undefined;
+  #recordAt = 0;
   #ended = false;
   #failure: unknown;
 
@@ -77,6 +78,11 @@ export class MainChannelReader {
   /** Where in the stream the next bytes to push belong. */
   get position(): number {
     return this.#in.position;
+  }
+
+  /** Where in the stream the RAM record begins that was read last. */
+  get recordPosition(): number {
+    return this.#recordAt;
   }
 
   /**
@@ -224,6 +230,7 @@ export class MainChannelReader {
   *#ramBody(section: SectionKind): Step {
     let flushes = 0;
     for (;;) {
+      this.#recordAt = this.#in.consumed;
       const view = viewOf(yield* this.#in.take(8, "a RAM record"));
       const low = view.getUint32(4);
       const flags = low & (this.#pageSize - 1);

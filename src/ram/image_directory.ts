@@ -44,10 +44,10 @@ export class ImageDirectory implements RamTarget {
   constructor(directory: string, hash: boolean) {
     this.#hash = hash;
     try {
+      this.#place = new PartialPath(directory);
       if (fs.existsSync(directory) && !isEmptyDirectory(directory)) {
         throw new ImageError(`Cannot receive into ${directory}: it exists and is not empty`);
       }
-      this.#place = new PartialPath(directory);
       fs.mkdirSync(this.#place.partial);
     } catch (error) {
       if (error instanceof ImageError) throw error;

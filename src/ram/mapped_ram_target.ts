@@ -44,10 +44,10 @@ export class MappedRamTarget implements RamTarget {
   constructor(file: string, hash: boolean) {
     this.#hash = hash;
     try {
+      this.#place = new PartialPath(file);
       if (fs.lstatSync(file, { throwIfNoEntry: false }) !== undefined) {
         throw new ImageError(`Cannot receive into ${file}: it exists`);
       }
-      this.#place = new PartialPath(file);
       this.#fd = fs.openSync(this.#place.partial, "wx+", 0o600);
     } catch (error) {
       if (error instanceof ImageError) throw error;

@@ -8,6 +8,9 @@ import process from "node:process";
 import { ImageError } from "../errors.ts";
 import { imageError, syncDirectory } from "./files.ts";
 
+/** What this process is making; a partial name with its number may be of an earlier process. */
+const inTheMaking = new Set<string>();
+
 /** The two names of a directory or a file in the making. */
 export class PartialPath {
   /** Its own name, absolute. */
@@ -18,7 +21,8 @@ export class PartialPath {
   #isDiscarded = false;
 
   /**
-   * Clears away what an earlier run left; makes nothing yet.
+   * Clears away what an earlier run left, which may be a second name of a file that is whole;
+   * makes nothing yet.
    *
    * @param name Its own name.
    */
@@ -26,15 +30,23 @@ export class PartialPath {
     this.path = path.resolve(name);
     this.partial = `${this.path}.partial-${process.pid}`;
     removeAbandoned(this.path);
+    inTheMaking.add(this.partial);
   }
 
   /** Gives it its own name and puts that on disk; its content must be there by now. */
   async publish(): Promise<void> {
     if (this.#isDiscarded) throw new ImageError(`Image ${this.path} was given up`);
     if (fs.statSync(this.partial).isDirectory()) fs.renameSync(this.partial, this.path);
-    else renameFile(this.partial, this.path);
+    else nameFile(this.partial, this.path);
     this.#isNamed = true;
+    this.#removeSecondName();
+    inTheMaking.delete(this.partial);
     await syncDirectory(path.dirname(this.path));
+  }
+
+  /** A file that was named by linking it has both names. */
+  #removeSecondName(): void {
+    if (fs.existsSync(this.partial)) fs.unlinkSync(this.partial);
   }
 
   /**
@@ -45,24 +57,29 @@ export class PartialPath {
   discard(): void {
     this.#isDiscarded = true;
     try {
-      if (this.#isNamed && fs.existsSync(this.path)) fs.renameSync(this.path, this.partial);
+      if (this.#isNamed && fs.existsSync(this.path)) {
+        // rename(2) would leave a file with both names as it is
+        this.#removeSecondName();
+        fs.renameSync(this.path, this.partial);
+      }
       fs.rmSync(this.partial, { recursive: true, force: true });
     } catch (error) {
       throw imageError("Cannot remove", this.partial, error);
+    } finally {
+      inTheMaking.delete(this.partial);
     }
   }
 }
 
-/** Renames a file, but never over another: rename(2) would, and only link(2) tells in one step. */
-function renameFile(from: string, to: string): void {
+/** Names a file, but never over another: rename(2) would, and only link(2) tells in one step. */
+function nameFile(from: string, to: string): void {
   try {
     fs.linkSync(from, to);
   } catch (error) {
     if (fs.lstatSync(to, { throwIfNoEntry: false }) !== undefined) throw error;
     // a file system without hard links
-    return fs.renameSync(from, to);
+    fs.renameSync(from, to);
   }
-  fs.unlinkSync(from);
 }
 
 /** Removes what has a partial name of this one and whose process is gone. */
@@ -72,13 +89,15 @@ function removeAbandoned(name: string): void {
   for (const entry of fs.readdirSync(parent)) {
     if (!entry.startsWith(prefix)) continue;
     const pid = Number(entry.slice(prefix.length));
-    if (!Number.isInteger(pid) || isAlive(pid)) continue;
-    fs.rmSync(path.join(parent, entry), { recursive: true, force: true });
+    const partial = path.join(parent, entry);
+    if (!Number.isInteger(pid) || inTheMaking.has(partial) || isAlive(pid)) continue;
+    fs.rmSync(partial, { recursive: true, force: true });
   }
 }
 
+/** Whether another process has this number; in a container all runs may have the same. */
 function isAlive(pid: number): boolean {
-  if (pid === process.pid) return true;
+  if (pid === process.pid) return false;
   try {
     process.kill(pid, 0);
     return true;

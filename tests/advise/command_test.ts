@@ -2,10 +2,12 @@ import fs from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { here, run } from "../cli/_command.ts";
+import { here, onceOf, run } from "../cli/_command.ts";
 import { mixedPages, temporaryDirectory } from "../migration/_migrate.ts";
 
 const PAGES = 600;
+/** What migrations cost here takes many to measure: one runtime does. */
+const isMeasured = here === "bun";
 
 async function withImage(run: (directory: string, image: string) => Promise<void>): Promise<void> {
   const directory = temporaryDirectory();
@@ -21,7 +23,8 @@ async function withImage(run: (directory: string, image: string) => Promise<void
 test("multifd advise --json has what was measured, the plans and the settings", async () => {
   await withImage(async (directory, image) => {
     const report = path.join(directory, "advice.html");
-    const args = ["--method", "zstd,qpl", "--ram", "32G", "--link", "25G", "--cores", "4,8"];
+    const options = ["--method", "zstd,qpl", "--ram", "32G", "--link", "25G", "--cores", "4,8"];
+    const args = isMeasured ? options : [...options, "--quick"];
     const { code, stdout, stderr } = await run(
       here,
       ["advise", image, ...args, "--report", report, "--json", "--quiet"],
@@ -32,8 +35,8 @@ test("multifd advise --json has what was measured, the plans and the settings", 
     assertEquals(advice.source["sampled-pages"], PAGES);
     assertEquals(advice.scenario.ram, 32 * 2 ** 30);
     assertEquals(advice.scenario["destination-cores"], 8);
-    assertEquals(advice.notes, []);
-    assertEquals(advice["pipe-costs-in-seconds"].origin, "measured");
+    assertEquals(advice.notes.length, isMeasured ? 0 : 1);
+    assertEquals(advice["pipe-costs-in-seconds"].origin, isMeasured ? "measured" : "typical");
     const costs = advice["pipe-costs-in-seconds"];
     assert(costs.send["per-page"] > 0 && costs.receive["per-data-page"] > 0);
     const [best] = advice.plans;
@@ -97,20 +100,20 @@ test("multifd advise tells how long a running guest takes, and when it never end
   });
 });
 
-for (
-  const [args, message] of [
-    [[], "Name one SOURCE"],
-    [["a", "b"], "Argument b is one too many"],
-    [["a", "--pid", "1"], "Name one SOURCE"],
-    [["a", "--link", "fast"], "--link fast is no speed"],
-    [["a", "--cores", "0"], "--cores 0 is no number"],
-    [["a", "--dirty-rate", "much"], "--dirty-rate much is no rate"],
-    [["a", "--device", "gpu=1"], "--device gpu=1 is none"],
-    [["a", "--level", "high"], "--level high is no number"],
-    [["a", "--channels", "300"], "Number of channels is out of range"],
-    [["a", "--dirty-rate", "1M", "--sender", "multifd"], "its sender is qemu"],
-  ] as const
-) {
+const WRONG: [args: string[], message: string][] = [
+  [[], "Name one SOURCE"],
+  [["a", "b"], "Argument b is one too many"],
+  [["a", "--pid", "1"], "Name one SOURCE"],
+  [["a", "--link", "fast"], "--link fast is no speed"],
+  [["a", "--cores", "0"], "--cores 0 is no number"],
+  [["a", "--dirty-rate", "much"], "--dirty-rate much is no rate"],
+  [["a", "--device", "gpu=1"], "--device gpu=1 is none"],
+  [["a", "--level", "high"], "--level high is no number"],
+  [["a", "--channels", "300"], "Number of channels is out of range"],
+  [["a", "--dirty-rate", "1M", "--sender", "multifd"], "its sender is qemu"],
+];
+
+for (const [args, message] of onceOf(WRONG)) {
   test(`multifd advise ${args.join(" ")} is a usage error`, async () => {
     const { code, stderr } = await run(here, ["advise", ...args]);
     assertEquals(code, 2);

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { mixedPages, RawPeer, temporaryDirectory } from "../migration/_migrate.ts";
 import { makeScript, pagesPacket, play } from "../migration/_script.ts";
-import { here, moveBetween, run, start } from "./_command.ts";
+import { here, moveBetween, onceOf, run, start } from "./_command.ts";
 
 const testdata = path.join(
   path.dirname(fileURLToPath(import.meta.url)),
@@ -42,7 +42,7 @@ const USAGE_ERRORS: [string[], string][] = [
   [["demo", "--method", "none,lz4"], "--method lz4 is unknown"],
 ];
 
-for (const [args, message] of USAGE_ERRORS) {
+for (const [args, message] of onceOf(USAGE_ERRORS)) {
   test(`multifd ${args.join(" ")} ends with usage: ${message}`, async () => {
     const { code, stdout, stderr } = await run(here, args);
     assertEquals([code, stdout], [2, ""]);
@@ -53,8 +53,9 @@ for (const [args, message] of USAGE_ERRORS) {
 test("multifd --help and VERB --help teach by example", async () => {
   const all = await run(here, ["--help"]);
   assertEquals(all.code, 0);
-  for (const verb of ["send", "recv", "inspect", "demo"]) {
-    assertStringIncludes(all.stdout, verb);
+  const verbs = ["send", "recv", "inspect", "demo"];
+  for (const verb of verbs) assertStringIncludes(all.stdout, verb);
+  for (const verb of onceOf(verbs)) {
     const { code, stdout } = await run(here, [verb, "--help"]);
     assertEquals(code, 0);
     assertMatch(stdout, new RegExp(`Examples:\n  # .+\n  multifd ${verb}\\b`));
@@ -184,16 +185,12 @@ test("multifd inspect tells what a recording holds, and ends with 4 where it is 
   }));
 
 test("multifd demo moves an image with every method and compares it", async () => {
-  const { code, stdout, stderr } = await run(here, ["demo", "--size", "4M", "--json"]);
+  // each method takes two processes, which one runtime starts for all of them
+  const methods = here === "bun" ? ["none", "zlib", "zstd", "qpl", "uadk", "qatzip"] : ["zstd"];
+  const chosen = here === "bun" ? [] : ["--method", "zstd"];
+  const { code, stdout, stderr } = await run(here, ["demo", "--size", "4M", "--json", ...chosen]);
   assertEquals(code, 0, stderr);
   const { runs } = JSON.parse(stdout);
-  assertEquals(runs.map((run: { method: string }) => run.method), [
-    "none",
-    "zlib",
-    "zstd",
-    "qpl",
-    "uadk",
-    "qatzip",
-  ]);
+  assertEquals(runs.map((run: { method: string }) => run.method), methods);
   for (const run of runs) assert(run.identical && run.ratio > 1 && run["total-time"] > 0);
 });

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { temporaryDirectory } from "../migration/_migrate.ts";
-import { here, moveBetween, run, there } from "./_command.ts";
+import { here, moveBetween, onceOf, run, there } from "./_command.ts";
 
 const packed = path.join(
   path.dirname(fileURLToPath(import.meta.url)),
@@ -132,7 +132,7 @@ const USAGE: [string[], RegExp][] = [
   [["recv", "a", "--out", "b"], /Argument a is one too many/],
 ];
 
-for (const [args, message] of USAGE) {
+for (const [args, message] of onceOf(USAGE)) {
   test(`multifd ${args.join(" ")} is told how to be used`, async () => {
     const { code, stdout, stderr } = await run(here, args);
     assertEquals(code, 2);

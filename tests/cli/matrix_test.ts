@@ -4,10 +4,11 @@ import fs from "node:fs";
 import path from "node:path";
 import process from "node:process";
 import { test } from "node:test";
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
+import { inspect } from "../../mod.ts";
 import { mixedPages, temporaryDirectory } from "../migration/_migrate.ts";
 import { bunPath, denoPath } from "../_tools.ts";
-import { here, moveBetween, run, there } from "./_command.ts";
+import { here, moveBetween, there } from "./_command.ts";
 
 /** Where each side's sockets and codecs come from. */
 type Side = "native" | "portable";
@@ -74,8 +75,11 @@ function pairwise(rows: Row[]): Row[] {
   return chosen;
 }
 
-const ROWS = (process.env.MATRIX === "all" ? allRows() : pairwise(allRows()))
-  .map((row, i) => ({ ...row, channels: CHANNELS[(i + Math.floor(i / 6)) % 6]! }));
+const isAll = process.env.MATRIX === "all";
+// of the few, one half from Deno to Bun and the other half back
+const ROWS = (isAll ? allRows() : pairwise(allRows()))
+  .map((row, i) => ({ ...row, channels: CHANNELS[(i + Math.floor(i / 6)) % 6]! }))
+  .filter((_, i) => isAll || i % 2 === (here === "deno" ? 0 : 1));
 
 const SIDE_OPTIONS: Record<Side, string[]> = {
   native: ["--transport", "native"],
@@ -148,43 +152,47 @@ for (const row of ROWS) {
       result.blocks.map((block: { name: string; sha256: string }) => [block.name, block.sha256]),
       hashes,
     );
-    const inspected = await run(here, ["inspect", out, "--json"]);
-    assertEquals([inspected.code, JSON.parse(inspected.stdout).blocks.length], [0, 2]);
+    const inspected = await inspect(out);
+    assert(inspected.kind === "directory" && inspected.isVerified);
+    assertEquals(inspected.blocks.length, 2);
     fs.rmSync(directory, { recursive: true });
   });
 }
 
-test(`${between}: a sparse image of more than 4 GiB`, { skip }, async () => {
-  const border = 2 ** 32;
-  const size = border + 16 * 1024 * 1024;
-  const directory = temporaryDirectory();
-  const image = path.join(directory, "guest.ram");
-  const fd = fs.openSync(image, "w");
-  fs.ftruncateSync(fd, size);
-  // data at the start, across 2^32 and at the very end
-  for (const [i, at] of [0, border - 4096, size - 8192].entries()) {
-    fs.writeSync(fd, mixedPages(2, 4096, 20 + i).fill(i + 1, 10, 20), 0, 8192, at);
-  }
-  fs.closeSync(fd);
-  const out = path.join(directory, "vm");
-  const { sent, received } = await moveBetween(
-    there,
-    [image, "--quiet"],
-    here,
-    ["--out", out, "--hash", "none", "--json"],
-  );
-  assertEquals([sent.code, received.code], [0, 0], sent.stderr + received.stderr);
-  const copy = path.join(out, "pc.ram");
-  assertEquals(fs.statSync(copy).size, size);
-  assertEquals(fs.statSync(copy).blocks * 512 < 1024 * 1024, true);
-  const [a, b] = [fs.openSync(image, "r"), fs.openSync(copy, "r")];
-  for (const at of [0, border - 4096, size - 8192]) {
-    const [left, right] = [new Uint8Array(8192), new Uint8Array(8192)];
-    fs.readSync(a, left, 0, 8192, at);
-    fs.readSync(b, right, 0, 8192, at);
-    assertEquals(right, left);
-  }
-  fs.closeSync(a);
-  fs.closeSync(b);
-  fs.rmSync(directory, { recursive: true });
-});
+// it takes seconds to read: one way is enough, and the way back in `deno task matrix`
+if (isAll || here === "bun") {
+  test(`${between}: a sparse image of more than 4 GiB`, { skip }, async () => {
+    const border = 2 ** 32;
+    const size = border + 16 * 1024 * 1024;
+    const directory = temporaryDirectory();
+    const image = path.join(directory, "guest.ram");
+    const fd = fs.openSync(image, "w");
+    fs.ftruncateSync(fd, size);
+    // data at the start, across 2^32 and at the very end
+    for (const [i, at] of [0, border - 4096, size - 8192].entries()) {
+      fs.writeSync(fd, mixedPages(2, 4096, 20 + i).fill(i + 1, 10, 20), 0, 8192, at);
+    }
+    fs.closeSync(fd);
+    const out = path.join(directory, "vm");
+    const { sent, received } = await moveBetween(
+      there,
+      [image, "--quiet"],
+      here,
+      ["--out", out, "--hash", "none", "--json"],
+    );
+    assertEquals([sent.code, received.code], [0, 0], sent.stderr + received.stderr);
+    const copy = path.join(out, "pc.ram");
+    assertEquals(fs.statSync(copy).size, size);
+    assertEquals(fs.statSync(copy).blocks * 512 < 1024 * 1024, true);
+    const [a, b] = [fs.openSync(image, "r"), fs.openSync(copy, "r")];
+    for (const at of [0, border - 4096, size - 8192]) {
+      const [left, right] = [new Uint8Array(8192), new Uint8Array(8192)];
+      fs.readSync(a, left, 0, 8192, at);
+      fs.readSync(b, right, 0, 8192, at);
+      assertEquals(right, left);
+    }
+    fs.closeSync(a);
+    fs.closeSync(b);
+    fs.rmSync(directory, { recursive: true });
+  });
+}

@@ -8,6 +8,7 @@ import { CancelledError, ImageError, MemoryImage, ProtocolError } from "../../mo
 import type { FinishedBlock, ReceivedVm } from "../../mod.ts";
 import { startReceiver, temporaryDirectory, TRANSPORTS } from "../migration/_migrate.ts";
 import { makeScript, pagesPacket } from "../migration/_script.ts";
+import { count } from "./_outcomes.ts";
 import { PausedSource, PONG, SHUT_1 } from "./_paused_source.ts";
 
 /** Memory that is finished when it is told, and at once then. */
@@ -50,14 +51,25 @@ for (const transport of TRANSPORTS) {
     assertEquals(await source.answer(), [...PONG, ...SHUT_1]);
     const error = await ended;
     assert(error instanceof ImageError, String(error));
-    const left = fs.readdirSync(parent, { recursive: true }).map(String).sort();
-    fs.rmSync(parent, { recursive: true });
+    const left = fs.existsSync(parent)
+      ? fs.readdirSync(parent, { recursive: true }).map(String).sort()
+      : [];
+    fs.rmSync(parent, { recursive: true, force: true });
+    count("a vanished or taken directory", "SHUT 1, nothing left");
     return [left, error];
   };
 
   test(`receive() on ${transport} sockets says SHUT 1 when its directory is removed`, async () => {
     const [left, error] = await receiveInto((out) =>
       fs.rmSync(`${out}.partial-${process.pid}`, { recursive: true, force: true })
+    );
+    assertEquals(left, []);
+    assertEquals(error.facts.code, "ENOENT");
+  });
+
+  test(`receive() on ${transport} sockets says SHUT 1 when the folder it is in is removed`, async () => {
+    const [left, error] = await receiveInto((out) =>
+      fs.rmSync(path.dirname(out), { recursive: true })
     );
     assertEquals(left, []);
     assertEquals(error.facts.code, "ENOENT");

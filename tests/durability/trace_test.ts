@@ -2,10 +2,10 @@
 import fs from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import { send } from "../../mod.ts";
 import { here, start } from "../cli/_command.ts";
-import { guest, temporaryDirectory, TRANSPORTS } from "../migration/_migrate.ts";
+import { guest, startReceiver, temporaryDirectory, TRANSPORTS } from "../migration/_migrate.ts";
 import { type Call, fileOf, readTrace, skip, stringsOf, tracing } from "./_strace.ts";
 
 /** The return path's SHUT with status 0: u16 type, u16 length, u32 status. */
@@ -76,6 +76,32 @@ function shutOf(calls: Call[]): Call {
 }
 
 for (const transport of TRANSPORTS) {
+  test(`send on ${transport} sockets only ever reads its image`, { skip }, async () => {
+    const parent = temporaryDirectory();
+    const image = path.join(parent, "guest.ram");
+    const trace = path.join(parent, "trace");
+    fs.writeFileSync(image, guest().memory.get("pc.ram")!);
+    const before = fs.statSync(image, { bigint: true });
+    const receiver = await startReceiver({ transport });
+    const args = ["send", image, "--to", receiver.address, "--transport", transport];
+    const { code, stderr } = await start(here, args, tracing(trace)).outcome;
+    assertEquals(code, 0, stderr);
+    await receiver.received;
+    const calls = readTrace(trace);
+    const opened = calls.filter((call) =>
+      call.name.startsWith("open") && stringsOf(call).includes(image)
+    );
+    assert(opened.length > 0, "It was never opened");
+    for (const { args } of opened) assertMatch(args, /\bO_RDONLY\b/);
+    assertEquals(calls.filter((call) => WRITING.includes(call.name) && fileOf(call) === image), []);
+    const after = fs.statSync(image, { bigint: true });
+    for (const name of ["ino", "mode", "size", "mtimeNs", "ctimeNs"] as const) {
+      assertEquals(after[name], before[name], name);
+    }
+    assert(fs.readFileSync(image).equals(guest().memory.get("pc.ram")!));
+    fs.rmSync(parent, { recursive: true });
+  });
+
   test(`recv on ${transport} sockets has a directory on disk before SHUT 0`, { skip }, async () => {
     const parent = temporaryDirectory();
     const out = path.join(parent, "vm");

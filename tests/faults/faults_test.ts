@@ -4,7 +4,7 @@ import { runSchedule } from "./_schedule.ts";
 import { type DeviceMethod, Sim } from "./_sim.ts";
 
 /** A slice of `deno task faults`. */
-const SCHEDULES = 12;
+const SCHEDULES = 6;
 
 function simOf(method: DeviceMethod): Sim | string {
   try {

@@ -33,6 +33,8 @@ export async function startReceiver(
     listen: "127.0.0.1:0",
     into: image,
     timeout: 5000,
+    // a sender may fail before it connects
+    acceptTimeout: 60_000,
     transport: "runtime",
     engine: "builtin",
     ...options,

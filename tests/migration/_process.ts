@@ -35,7 +35,8 @@ function isOfPool(id: string): boolean {
   }
 }
 
-function holdings(): Holdings {
+/** What it holds at this moment. */
+export function holdings(): Holdings {
   return {
     descriptors: fs.readdirSync("/proc/self/fd").map(nameOf).sort(),
     threads: fs.readdirSync("/proc/self/task").filter((id) => !isOfPool(id)).length,

@@ -1,56 +1,26 @@
-/** A wire that is cut at any point: both sides end with an error, soon, and nothing is kept. */
+/** A wire that fails at any point: both sides end with an error, soon, and nothing is kept. */
 import fs from "node:fs";
-import net from "node:net";
 import path from "node:path";
+import process from "node:process";
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
-import { MemoryImage, MultifdError, PeerClosedError, PeerFailedError, send } from "../../mod.ts";
+import {
+  MemoryImage,
+  MultifdError,
+  PeerClosedError,
+  PeerFailedError,
+  send,
+  TimedOutError,
+} from "../../mod.ts";
 import { Random } from "../_random.ts";
+import { count } from "../durability/_outcomes.ts";
 import { sharedPages, startReceiver, temporaryDirectory, TRANSPORTS } from "./_migrate.ts";
+import { faultyWire, type Strike } from "./_wire.ts";
 
-const CASES = 36;
-
-/** What another channel may carry before the cut: were it not held, it could do all of the work. */
-const MOST_BEFORE = 256 * 1024;
-
-/** Forwards to a port until one connection has carried so many bytes, then cuts that one. */
-async function cuttingProxy(port: number, ordinal: number, after: number): Promise<net.Server> {
-  const held = new Set<net.Socket>();
-  let connections = 0;
-  let hasCut = false;
-  const server = net.createServer((client) => {
-    const own = connections++;
-    const isCut = own === ordinal;
-    const isOther = !isCut && own > 0 && ordinal > 0;
-    const upstream = net.connect({ host: "127.0.0.1", port });
-    const drop = (): void => {
-      client.destroy();
-      upstream.destroy();
-    };
-    let carried = 0;
-    client.on("data", (chunk: Uint8Array) => {
-      carried += chunk.length;
-      if (isCut && carried > after) {
-        upstream.end(chunk.subarray(0, chunk.length - (carried - after)));
-        client.destroy();
-        hasCut = true;
-        for (const socket of held) socket.resume();
-        return;
-      }
-      upstream.write(chunk);
-      if (!isOther || hasCut || carried < MOST_BEFORE) return;
-      client.pause();
-      held.add(client);
-    });
-    upstream.on("data", (chunk: Uint8Array) => client.write(chunk));
-    client.on("end", () => upstream.end());
-    client.on("error", drop);
-    upstream.on("error", drop);
-    upstream.on("close", () => client.destroy());
-  });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return server;
-}
+const CASES = Number(process.env.CUTS ?? 18);
+/** How long a wire stalls, in milliseconds, and timeouts that are shorter and longer. */
+const STALL_MS = Number(process.env.STALL_MS ?? 1500);
+const TIMEOUTS_MS = [STALL_MS / 2, 20_000 + STALL_MS];
 
 async function errorOf(promise: Promise<unknown>): Promise<MultifdError | undefined> {
   try {
@@ -64,31 +34,77 @@ async function errorOf(promise: Promise<unknown>): Promise<MultifdError | undefi
 const image = new MemoryImage({ "pc.ram": sharedPages(4096, 4096, 1) });
 const random = new Random(20261120);
 
+/** Migrates over a wire that fails; each side's error, and what it leaves is checked. */
+async function migrateOver(
+  strike: Strike,
+  options: { transport: typeof TRANSPORTS[number]; timeout: number; channels?: number },
+): Promise<(MultifdError | undefined)[]> {
+  const directory = temporaryDirectory();
+  const receiver = await startReceiver({ into: path.join(directory, "vm"), ...options });
+  const wire = await faultyWire(receiver.port, strike);
+  const { transport, timeout } = options;
+  const errors = await Promise.all([
+    errorOf(send({ image, to: wire.address, method: "none", timeout, transport })),
+    errorOf(receiver.received),
+  ]);
+  wire.close();
+  // who has little patience may be gone before
+  assert(wire.hasStruck || timeout < STALL_MS, "Nothing happened to the wire");
+  const isWhole = errors[1] === undefined;
+  assertEquals(fs.readdirSync(directory), isWhole ? ["vm"] : []);
+  fs.rmSync(directory, { recursive: true });
+  return errors;
+}
+
+/** What the main channel carries here is short, what a channel carries is about 400 KiB. */
+function strikeOf(fault: Strike["fault"], ordinal: number): Strike {
+  return { fault, ordinal, after: random.below(ordinal === 0 ? 150 : 400_000) };
+}
+
+const nameOf = (ordinal: number): string =>
+  ordinal === 0 ? "the main channel" : `channel ${ordinal - 1}`;
+
 for (let i = 0; i < CASES; i++) {
-  const ordinal = i % 3;
-  const transport = TRANSPORTS[i >> 1 & 1]!;
-  // what the main channel carries here is short, what a channel carries is about 400 KiB
-  const after = random.below(ordinal === 0 ? 150 : 400_000);
-  const name = ordinal === 0 ? "the main channel" : `channel ${ordinal - 1}`;
-  test(`send() and receive() end on ${transport} sockets when ${name} is cut after ${after}`, async () => {
-    const directory = temporaryDirectory();
-    const receiver = await startReceiver({
-      into: path.join(directory, "vm"),
-      timeout: 3000,
-      transport,
-      ...(i % 2 === 0 ? { channels: 2 } : {}),
-    });
-    const proxy = await cuttingProxy(receiver.port, ordinal, after);
-    const { port } = proxy.address() as net.AddressInfo;
-    const to = `127.0.0.1:${port}`;
-    const [sent, received] = await Promise.all([
-      errorOf(send({ image, to, method: "none", timeout: 3000, transport })),
-      errorOf(receiver.received),
-    ]);
-    proxy.close();
-    assert(received instanceof PeerClosedError, String(received));
+  const fault = (["cut", "reset", "half-close"] as const)[Math.floor(i / 6) % 3]!;
+  const transport = TRANSPORTS[i & 1]!;
+  const strike = strikeOf(fault, i % 3);
+  const name = `a ${fault} of ${nameOf(i % 3)} after ${strike.after}`;
+  test(`send() and receive() end on ${transport} sockets with ${name}`, async () => {
+    const channels = i % 4 < 2 ? { channels: 2 } : {};
+    const [sent, received] = await migrateOver(strike, { transport, timeout: 5000, ...channels });
+    // a reset takes back what nobody has read yet: a connection that said nothing is waited for
+    const isLate = fault === "reset" && received instanceof TimedOutError;
+    assert(isLate || received instanceof PeerClosedError, String(received));
     assert(sent instanceof PeerClosedError || sent instanceof PeerFailedError, String(sent));
-    assertEquals(fs.readdirSync(directory), []);
-    fs.rmdirSync(directory);
+    const end = isLate ? "--timeout ends it, nothing left" : "both sides say so, nothing left";
+    count(`a connection: ${fault}`, end);
   });
+}
+
+for (const transport of TRANSPORTS) {
+  for (const timeout of TIMEOUTS_MS) {
+    const isPatient = timeout > STALL_MS;
+    const ends = isPatient ? "go on after" : "give up in";
+    test(`send() and receive() on ${transport} sockets, timeout ${timeout} ms, ${ends} a stall of ${STALL_MS} ms`, async () => {
+      await Promise.all([0, 1, 2].map(async (ordinal) => {
+        const strike = { ...strikeOf("stall", ordinal), stall: STALL_MS };
+        const errors = await migrateOver(strike, { transport, timeout, channels: 2 });
+        const [sent, received] = errors;
+        const kind = `a stall of ${STALL_MS / 1000} s, timeout ${timeout / 1000} s`;
+        if (isPatient) {
+          assertEquals(errors, [undefined, undefined]);
+          return count(kind, "whole");
+        }
+        assert(errors.some((error) => error instanceof TimedOutError), errors.join());
+        assert(sent !== undefined, "The sender took a stalled wire for a finished migration");
+        for (const error of received === undefined ? [sent] : [sent, received]) {
+          const isNamed = [TimedOutError, PeerClosedError, PeerFailedError]
+            .some((one) => error instanceof one);
+          assert(isNamed, String(error));
+        }
+        // where only the destination's answer was held up
+        count(kind, received === undefined ? "whole, the sender gives up" : "nothing left");
+      }));
+    });
+  }
 }

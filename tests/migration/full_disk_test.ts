@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { ImageError, MemoryImage, PeerClosedError, PeerFailedError, send } from "../../mod.ts";
 import { IMAGE_FORMATS } from "../../src/ram/image_format.ts";
+import { count } from "../durability/_outcomes.ts";
 import { sharedPages, startReceiver, temporaryDirectory, TRANSPORTS } from "./_migrate.ts";
 
 /** Mounts a file system of 8 MiB; a reason if that cannot be done here. */
@@ -43,8 +44,10 @@ for (const { transport, format } of CASES) {
       assert(sent.status === "rejected");
       assert(sent.reason instanceof PeerFailedError || sent.reason instanceof PeerClosedError);
       assertEquals(fs.readdirSync(disk), []);
+      count("a disk that is full", "SHUT 1, nothing left");
     } finally {
-      spawnSync("umount", [disk]);
+      // a sync under way may still hold it
+      spawnSync("umount", ["--lazy", disk]);
       fs.rmdirSync(disk);
     }
   });

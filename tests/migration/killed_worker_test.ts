@@ -14,6 +14,8 @@ import {
 } from "../../mod.ts";
 import { makeCounters } from "../../src/channels/counters.ts";
 import type { IdleTask, ReceiveTask, SendTask } from "../../src/channels/worker_messages.ts";
+import { count } from "../durability/_outcomes.ts";
+import { within } from "../qemu/_wait.ts";
 import { migrate, sharedPages, startReceiver, temporaryDirectory } from "./_migrate.ts";
 import { settledHoldings } from "./_process.ts";
 
@@ -49,13 +51,15 @@ async function errorOf(promise: Promise<unknown>): Promise<MultifdError> {
 
 /** The channel's worker, once it has moved so many bytes. */
 async function whenMoved(kind: string, id: number, bytes: number): Promise<Worker> {
-  for (;;) {
+  const end = performance.now() + TIMEOUT_MS;
+  while (performance.now() < end) {
     for (const { worker, task } of caught) {
       if (task.kind === "idle" || task.kind !== kind || task.id !== id) continue;
       if (makeCounters(id, task.counters).bytes >= bytes) return worker;
     }
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
+  throw new Error(`Channel ${id} never moved ${bytes} bytes`);
 }
 
 /** What a killed thread may leave: of Deno's, two for one that waited; of ours, its block's file. */
@@ -101,23 +105,23 @@ for (const { kind, id, method, after } of CASES) {
       ...{ image: IMAGES[method], method, level: method === "zstd" ? 19 : undefined },
     };
     const killed = whenMoved(kind, id, after).then((worker) => worker.terminate());
-    const [sent, received] = await Promise.all([
-      errorOf(send(options)),
-      errorOf(receiver.received),
-    ]);
-    await killed;
+    const [sent, received] = await within(
+      "both sides to end",
+      Promise.all([errorOf(send(options)), errorOf(receiver.received), killed]),
+    );
     const [mine, peers] = kind === "send" ? [sent, received] : [received, sent];
     assert(mine instanceof EngineError, String(mine));
     assertEquals(mine.message, `Channel's worker ended without a word (channel ${id})`);
     assert(peers instanceof PeerClosedError || peers instanceof PeerFailedError, String(peers));
     assertEquals(fs.readdirSync(directory), []);
     fs.rmdirSync(directory);
-    await Promise.all(caught.map(({ exited }) => exited));
+    await within("every thread to end", Promise.all(caught.map(({ exited }) => exited)));
     const now = await settledHoldings();
     assert(now.threads <= before.threads, `threads: ${before.threads} ${now.threads}`);
     const [had, has] = [before, now].map(({ descriptors }) =>
       descriptors.filter((descriptor) => !isExcused(descriptor, kind))
     );
     assertEquals(has, had);
+    count("a channel's thread is killed", "both sides say so, nothing left");
   });
 }

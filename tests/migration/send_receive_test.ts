@@ -11,7 +11,7 @@ function assertSameRam(actual: MemoryImage, expected: MemoryImage): void {
 }
 
 for (const method of ["none", "zlib", "zstd", "qpl", "uadk", "qatzip"]) {
-  for (const channels of [1, 3, 16]) {
+  for (const channels of method === "zstd" ? [1, 3, 16] : [1, 3]) {
     test(`send() to receive() moves every page with ${method} over ${channels} channels`, async () => {
       const source = guest();
       const { sent, received, image } = await migrate(source, { method, channels });
@@ -36,7 +36,7 @@ for (const method of ["none", "zlib", "zstd", "qpl", "uadk", "qatzip"]) {
 
 for (const method of ["none", "zlib", "zstd", "qpl", "uadk", "qatzip"]) {
   // 32 threads start slowly, and no method knows how many there are
-  for (const channels of method === "none" || method === "zstd" ? [1, 2, 16] : [1, 2]) {
+  for (const channels of method === "zstd" ? [1, 2, 16] : [1, 2]) {
     test(`send() to receive() on native sockets, ${method} over ${channels} channels`, async () => {
       const source = guest();
       const native = { transport: "native", engine: "auto" } as const;

@@ -8,8 +8,8 @@
 
 #define FORMATS 5u
 #define PACKET (512u * 1024u)
-#define MUTATIONS 2000u
-#define LIES 1000u
+#define MUTATIONS 600u
+#define LIES 300u
 
 static bool is_pages(uint32_t format)
 {

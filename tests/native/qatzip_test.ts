@@ -87,7 +87,7 @@ const SCHEDULES = new RegExp(
   ["encode", "decode"].map((direction) =>
     `${direction}: \\d+ done, \\d+ failed, faults( \\d+){7}, ` +
     "\\d+ packets corrupted, \\d+ caught, \\d+ slipped\n"
-  ).join("") + "\\d{5,} checks\n$",
+  ).join("") + "\\d{4,} checks\n$",
 );
 
 // it is C, and the same under every runtime
@@ -95,16 +95,16 @@ if ("Deno" in globalThis) {
   const options = { skip: whyNot, timeout: TIMEOUT };
 
   test("qatzip.c believes no simulated device, under AddressSanitizer", options, () => {
-    assertMatch(buildAndRun(ADDRESS, [CHECK, ...SIMULATED], ["12"]), SCHEDULES);
+    assertMatch(buildAndRun(ADDRESS, [CHECK, ...SIMULATED], ["8"]), SCHEDULES);
   });
 
   test("qatzip.c shares nothing between channels, under ThreadSanitizer", options, () => {
-    assertMatch(buildAndRun(THREAD, [CHECK, ...SIMULATED], ["4"]), SCHEDULES);
+    assertMatch(buildAndRun(THREAD, [CHECK, ...SIMULATED], ["2"]), SCHEDULES);
   });
 
   test("qatzip.c keeps codec.h's promises in software that is simulated", options, () => {
     const sources = [path.join(here, "codec_check.c"), ...SIMULATED];
-    assertMatch(buildAndRun(ADDRESS, sources, []), /^1 formats, \d{5,} checks, \d{3,} refused\n$/);
+    assertMatch(buildAndRun(ADDRESS, sources, []), /^1 formats, \d{4,} checks, \d{3,} refused\n$/);
   });
 
   const whyNotOthers = hasHeaders(["isa-l/igzip_lib.h", "libdeflate.h"], [])

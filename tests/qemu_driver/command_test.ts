@@ -3,7 +3,7 @@ import path from "node:path";
 import process from "node:process";
 import { test } from "node:test";
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { here, run, start } from "../cli/_command.ts";
+import { here, onceOf, run, start } from "../cli/_command.ts";
 import { temporaryDirectory } from "../migration/_migrate.ts";
 import { FakeQemu, refusal } from "./_fake_qemu.ts";
 
@@ -127,7 +127,7 @@ const WRONG: [args: string[], message: RegExp][] = [
   [["restore", "a", "b", "--qmp", "x.sock"], /Argument b is one too many/],
   [["restore", "a"], /--qmp is missing/],
 ];
-for (const [args, message] of WRONG) {
+for (const [args, message] of onceOf(WRONG)) {
   test(`multifd ${args.join(" ")} is a usage error`, async () => {
     const { code, stderr } = await run(here, args);
     assertEquals(code, 2, stderr);

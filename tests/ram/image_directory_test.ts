@@ -104,6 +104,22 @@ test("ImageDirectory clears away what a dead process left, and only that", () =>
     ]);
   }));
 
+test("ImageDirectory clears away what an earlier process of its own number left", () =>
+  within((parent) => {
+    const vm = path.join(parent, "vm");
+    const partial = `${vm}.partial-${process.pid}`;
+    fs.mkdirSync(partial);
+    fs.writeFileSync(path.join(partial, "old"), "");
+    const first = new ImageDirectory(vm, true);
+    first.create(BLOCKS, 4096);
+    // what this process makes itself stays
+    const error = assertThrows(() => new ImageDirectory(vm, true), ImageError);
+    assertEquals(error.facts.code, "EEXIST");
+    assertEquals(fs.readdirSync(partial).sort(), ["%2E.%2F..%2Fetc%2Fx", "pc.ram"]);
+    first.discard();
+    assertEquals(fs.readdirSync(parent), []);
+  }));
+
 test("ImageDirectory says where it cannot be made", () =>
   within((parent) => {
     const where = path.join(parent, "missing", "vm");

@@ -229,6 +229,16 @@ test("MappedRamTarget clears away what a dead process left, and only that", () =
     assertEquals(fs.readdirSync(directory).sort(), names.slice(1).sort());
   }));
 
+test("MappedRamTarget clears away the second name of a file that a dead process had named", () =>
+  within((directory) => {
+    const file = path.join(directory, "vm");
+    fs.writeFileSync(`${file}.partial-4194305`, "whole");
+    fs.linkSync(`${file}.partial-4194305`, file);
+    assertThrows(() => new MappedRamTarget(file, true), ImageError, "it exists");
+    assertEquals(fs.readdirSync(directory), ["vm"]);
+    assertEquals(fs.readFileSync(file, "utf8"), "whole");
+  }));
+
 test("MappedRamTarget says where it cannot be made", () =>
   within((directory) => {
     const file = path.join(directory, "missing", "vm");

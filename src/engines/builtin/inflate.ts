@@ -3,7 +3,6 @@ import zlib from "node:zlib";
 import { CodecError } from "../engine.ts";
 
 interface InflateOptions {
-  finishFlush?: number;
   /** Ordinal of the page, for the error. */
   page?: number;
 }
@@ -27,11 +26,10 @@ export function inflateZlib(
 }
 
 function inflate(call: Inflate, input: Uint8Array, out: Uint8Array, options: InflateOptions): void {
-  const { page, ...rest } = options;
+  const { page } = options;
   let info: Info;
   try {
     info = call(input, {
-      ...rest,
       info: true,
       chunkSize: Math.max(64, out.length),
       maxOutputLength: Math.max(1, out.length),

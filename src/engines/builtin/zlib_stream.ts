@@ -6,6 +6,8 @@ import { inflateRaw } from "./inflate.ts";
 const { Z_SYNC_FLUSH } = zlib.constants;
 const WINDOW_SIZE = 32 * 1024;
 const SYNC_FLUSH_TAIL = [0x00, 0x00, 0xff, 0xff];
+/** An empty last block: behind anything but a whole block, it is no end. */
+const LAST_BLOCK = [0x03, 0x00];
 
 /** Each packet is compressed on its own: a stream may always start a new window. */
 export function zlibStreamEncoder(level: number): PacketEncoder {
@@ -39,7 +41,7 @@ export function zlibStreamDecoder(): PacketDecoder {
         throw new CodecError("bad data", { code: "no sync flush at the end" });
       }
       const inflated = new Uint8Array(window.length + out.length);
-      inflateRaw(behindWindow(window, body), inflated, { finishFlush: Z_SYNC_FLUSH });
+      inflateRaw(wholeStream(window, body), inflated);
       out.set(inflated.subarray(window.length));
       window = inflated.subarray(-WINDOW_SIZE);
     },
@@ -54,14 +56,17 @@ function checkHeader(payload: Uint8Array): number {
   return 2;
 }
 
-/** A stored block (RFC 1951, 3.2.4) that gives the window, then the payload. */
-function behindWindow(window: Uint8Array, body: Uint8Array): Uint8Array {
-  if (window.length === 0) return body;
-  const input = new Uint8Array(5 + window.length + body.length);
-  const view = new DataView(input.buffer);
-  view.setUint16(1, window.length, true);
-  view.setUint16(3, ~window.length & 0xffff, true);
-  input.set(window, 5);
-  input.set(body, 5 + window.length);
+/** A stored block (RFC 1951, 3.2.4) that gives the window, then the payload, then an end. */
+function wholeStream(window: Uint8Array, body: Uint8Array): Uint8Array {
+  const start = window.length === 0 ? 0 : 5 + window.length;
+  const input = new Uint8Array(start + body.length + LAST_BLOCK.length);
+  if (start > 0) {
+    const view = new DataView(input.buffer);
+    view.setUint16(1, window.length, true);
+    view.setUint16(3, ~window.length & 0xffff, true);
+    input.set(window, 5);
+  }
+  input.set(body, start);
+  input.set(LAST_BLOCK, start + body.length);
   return input;
 }
