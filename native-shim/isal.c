@@ -348,6 +348,7 @@ int32_t codec_decode(struct codec *codec, const uint8_t *in, uint32_t size, cons
 {
 	struct inflate_state *inflate = &codec->inflate;
 	uint8_t beyond[1];
+	uint32_t head = 0;
 	uint32_t unread;
 	int result;
 
@@ -356,8 +357,7 @@ int32_t codec_decode(struct codec *codec, const uint8_t *in, uint32_t size, cons
 	    size > MAX_PACKET_BYTES)
 		return CODEC_BAD_CALL;
 	if (codec->at_start) {
-		uint32_t head = skip_zlib_header(in, size);
-
+		head = skip_zlib_header(in, size);
 		if (head == 0)
 			return fail(fault, CODEC_BAD_DATA, NO_PAGE, 0, 0, 0);
 		in += head;
@@ -386,6 +386,6 @@ int32_t codec_decode(struct codec *codec, const uint8_t *in, uint32_t size, cons
 		return fail(fault, CODEC_TOO_LONG, NO_PAGE, out_size, out_size + 1, 0);
 	unread = inflate->avail_in + (uint32_t)inflate->read_in_length / 8;
 	if (unread > 0 || inflate->block_state == ISAL_BLOCK_FINISH)
-		return fail(fault, CODEC_LEFT_OVER, NO_PAGE, size - unread, size, 0);
+		return fail(fault, CODEC_LEFT_OVER, NO_PAGE, head + size - unread, head + size, 0);
 	return (int32_t)out_size;
 }

@@ -180,8 +180,8 @@ export class PolledConnection implements Connection {
         this.#readsInARow = 0;
         const code = errorName(read);
         if (code !== "EAGAIN") throw new PeerClosedError(`Peer dropped ${this.name}`, { code });
-        await this.#sleep(patience);
-        patience = Math.min(2 * patience, MAX_POLL_MS);
+        const isPoked = await this.#sleep(patience);
+        patience = isPoked ? POLL_MS : Math.min(2 * patience, MAX_POLL_MS);
       }
     } finally {
       this.#reads--;
@@ -189,17 +189,18 @@ export class PolledConnection implements Connection {
     }
   }
 
-  /** Looks at once: somebody knows that something is coming. */
+  /** Looks at once, and then as often as at first: somebody knows that something is coming. */
   poke(): void {
     this.#wake?.();
   }
 
-  #sleep(milliseconds: number): Promise<void> {
+  /** Whether it was a poke that ended it. */
+  #sleep(milliseconds: number): Promise<boolean> {
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, milliseconds);
+      const timer = setTimeout(() => resolve(false), milliseconds);
       this.#wake = () => {
         clearTimeout(timer);
-        resolve();
+        resolve(true);
       };
     });
   }
@@ -226,6 +227,8 @@ export class PolledConnection implements Connection {
     const written = this.#written.then(async () => {
       await this.#send(bytes);
       if (more !== undefined) await this.#send(more);
+      // there may be an answer soon
+      this.poke();
     });
     this.#written = written.catch(() => {});
     return written;

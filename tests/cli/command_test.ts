@@ -180,7 +180,8 @@ test("multifd inspect tells what a recording holds, and ends with 4 where it is 
     bytes.fill(0xff, 64 + 2 * 1344 + 40, 64 + 2 * 1344 + 60);
     fs.writeFileSync(file, bytes);
     const bad = await run(here, ["inspect", recording]);
-    assertEquals([bad.code, bad.stdout], [4, ""]);
+    assertEquals(bad.code, 4);
+    assertMatch(bad.stdout, /what can be read/i);
     assertMatch(bad.stderr, /Cannot decode qpl, page 0 .*channel 0, packet 1/);
   }));
 

@@ -21,7 +21,7 @@ async function freePort(): Promise<string> {
 }
 
 // a document's commands are as expensive as the tests of half the command: one runtime is enough
-if ("Deno" in globalThis) {
+if ("Bun" in globalThis) {
   for (const file of documents()) {
     const fences = fencesOf(file).filter(({ info }) => info[0] === "sh" && info.length === 1);
     if (fences.length === 0) continue;

@@ -2,7 +2,6 @@
  * What a stock receiver reads of what is sent here, and the other way round. The
  * stock side is the runtime's own streaming zlib and zstd, used as QEMU uses them.
  */
-import { Buffer } from "node:buffer";
 import { test } from "node:test";
 import zlib from "node:zlib";
 import { assert, assertEquals, assertRejects } from "@std/assert";
@@ -20,6 +19,7 @@ import {
   same,
   somePages,
 } from "../methods/_pages.ts";
+import { type Stock, stockPayloads, tap } from "./_stock.ts";
 
 const {
   Z_SYNC_FLUSH,
@@ -35,44 +35,6 @@ const PACKETS = [3, 1, 128, 3, 128, 2, 3].map((count) => somePages(count, 4096, 
 const SMALL = [1, 2, 1, 5].map((count) => somePages(count, 4096, count));
 const TEXT = pageOf("text");
 const NOISE = pageOf("random");
-
-/** What is used of a stock stream, in either direction. */
-interface Stock {
-  on(event: "data", listener: (chunk: Uint8Array) => void): unknown;
-  on(event: "error" | "end", listener: (error?: unknown) => void): unknown;
-  write(bytes: Uint8Array, done: () => void): unknown;
-  flush(kind: number, done: () => void): unknown;
-  end(): unknown;
-  destroy(): unknown;
-}
-
-/** Collects what a stock stream gives from one call to the next. */
-function tap(stream: Stock): { take(): Uint8Array; failed: Promise<never>; ended: Promise<void> } {
-  const chunks: Uint8Array[] = [];
-  stream.on("data", (chunk) => chunks.push(chunk));
-  const failed = new Promise<never>((_, reject) => stream.on("error", reject));
-  failed.catch(() => {});
-  const ended = new Promise<void>((resolve) => stream.on("end", () => resolve()));
-  return { take: () => new Uint8Array(Buffer.concat(chunks.splice(0))), failed, ended };
-}
-
-/** The payloads that a stock sender makes of packets: one stream, flushed after each packet. */
-async function stockPayloads(
-  stream: zlib.Deflate | zlib.ZstdCompress,
-  packets: readonly Uint8Array[],
-  flush: number,
-): Promise<Uint8Array[]> {
-  const stock = stream as unknown as Stock;
-  const { take, failed } = tap(stock);
-  const payloads = [];
-  for (const pages of packets) {
-    stock.write(pages, () => {});
-    await Promise.race([failed, new Promise<void>((done) => stock.flush(flush, done))]);
-    payloads.push(take());
-  }
-  stock.destroy();
-  return payloads;
-}
 
 /** Asserts that a stock receiver gets exactly each packet's pages from each payload. */
 async function assertStockReads(

@@ -34,14 +34,19 @@ export function zlibStreamDecoder(): PacketDecoder {
   let window: Uint8Array = new Uint8Array(0);
   return {
     decode(payload, out) {
-      const body = first ? payload.subarray(checkHeader(payload)) : payload;
+      const head = first ? checkHeader(payload) : 0;
+      const body = payload.subarray(head);
       first = false;
       // the next packet starts on a byte only after a sync flush
       if (!SYNC_FLUSH_TAIL.every((byte, i) => body[body.length - 4 + i] === byte)) {
         throw new CodecError("bad data", { code: "no sync flush at the end" });
       }
       const inflated = new Uint8Array(window.length + out.length);
-      inflateRaw(wholeStream(window, body), inflated);
+      try {
+        inflateRaw(wholeStream(window, body), inflated);
+      } catch (error) {
+        throw ofPayload(error as CodecError, payload, head, window.length);
+      }
       out.set(inflated.subarray(window.length));
       window = inflated.subarray(-WINDOW_SIZE);
     },
@@ -69,4 +74,21 @@ function wholeStream(window: Uint8Array, body: Uint8Array): Uint8Array {
   input.set(body, start);
   input.set(LAST_BLOCK, start + body.length);
   return input;
+}
+
+/** The same error, without the window and the end that were put around the payload. */
+function ofPayload(
+  { fault, code, expected, received }: CodecError,
+  payload: Uint8Array,
+  head: number,
+  window: number,
+): CodecError {
+  const facts = code === undefined ? {} : { code };
+  if (expected === undefined) return new CodecError(fault, facts);
+  if (fault === "left-over input") {
+    const start = window === 0 ? 0 : 5 + window;
+    return new CodecError(fault, { expected: expected - start + head, received: payload.length });
+  }
+  const came = received === undefined ? {} : { received: received - window };
+  return new CodecError(fault, { ...facts, expected: expected - window, ...came });
 }
