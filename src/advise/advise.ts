@@ -7,7 +7,7 @@ import { type Candidate, candidatesOf, type SenderProgram } from "./candidates.t
 import type { Profile } from "./codecs.ts";
 import { type DeviceOption, rateOf } from "./devices.ts";
 import { measureProfile } from "./measure.ts";
-import type { Hosts, Link } from "./model.ts";
+import type { Hosts, Link } from "./pass.ts";
 import { asQemuPipe, type PipeCosts, TYPICAL } from "./pipe.ts";
 import { noneFrom, type Plan, type Question, rankPlans } from "./recommend.ts";
 import type { DirtyLoad } from "./rounds.ts";

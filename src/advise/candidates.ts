@@ -1,7 +1,7 @@
 /** What may be recommended: each method at a level on an engine, with its costs for the model. */
 import type { CodecMeasure, Profile } from "./codecs.ts";
 import { deviceCosts, type DeviceOption, isDeviceName, PUBLISHED, rateOf } from "./devices.ts";
-import type { CodecCosts } from "./model.ts";
+import type { CodecCosts } from "./pass.ts";
 
 /** Whose migration it is: `multifd send`, or a QEMU's own. */
 export type SenderProgram = "multifd" | "qemu";

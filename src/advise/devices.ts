@@ -1,6 +1,6 @@
 /** Accelerators by the rates that others published, for hosts that are not here. */
 import { OptionError } from "../errors.ts";
-import type { CodecCosts } from "./model.ts";
+import type { CodecCosts } from "./pass.ts";
 
 /** An accelerator's name. */
 export type DeviceName = "iaa" | "qat";

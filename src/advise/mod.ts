@@ -4,15 +4,8 @@ export { reportHtml } from "./report.ts";
 export type { Candidate, SenderProgram } from "./candidates.ts";
 export type { CodecMeasure, Profile, Shares, Speed } from "./codecs.ts";
 export type { DeviceName, DeviceOption } from "./devices.ts";
-export type {
-  Bottleneck,
-  CodecCost,
-  CodecCosts,
-  GuestPages,
-  Hosts,
-  Link,
-  Prediction,
-} from "./model.ts";
+export type { Prediction } from "./model.ts";
+export type { Bottleneck, CodecCost, CodecCosts, GuestPages, Hosts, Link } from "./pass.ts";
 export type { PipeCosts, SideCosts } from "./pipe.ts";
 export type { Plan, Question } from "./recommend.ts";
 export type { DirtyLoad } from "./rounds.ts";

@@ -1,6 +1,7 @@
 /** Which method, on how many channels: the plans that the model finds, best first. */
 import type { Candidate } from "./candidates.ts";
-import { type GuestPages, type Hosts, type Link, predict, type Prediction } from "./model.ts";
+import { predict, type Prediction } from "./model.ts";
+import type { GuestPages, Hosts, Link } from "./pass.ts";
 import type { PipeCosts } from "./pipe.ts";
 import type { DirtyLoad } from "./rounds.ts";
 

@@ -2,7 +2,7 @@
 import type { Advice } from "./advise.ts";
 import type { CodecMeasure, Speed } from "./codecs.ts";
 import { isDeviceName } from "./devices.ts";
-import { BOTTLENECKS } from "./model.ts";
+import { BOTTLENECKS } from "./pass.ts";
 import { type Axis, decades, drawPlot, escapeText, type Series } from "./plot.ts";
 import { CHANNELS, LINKS, type Plan, planOf, rankPlans } from "./recommend.ts";
 import { durationText, linkText, titleOf, withoutSlowerEngines } from "./sentence.ts";

@@ -1,5 +1,5 @@
 /** Pre-copy: pass after pass over what the guest has written meanwhile, until little is left. */
-import type { GuestPages, Pass } from "./model.ts";
+import type { GuestPages, Pass } from "./pass.ts";
 
 /** What a running guest writes. */
 export interface DirtyLoad {

@@ -1,11 +1,7 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
-import {
-  type CodecCosts,
-  ETHERNET_FRAMING,
-  predict,
-  type Scenario,
-} from "../../src/advise/model.ts";
+import { predict, type Scenario } from "../../src/advise/model.ts";
+import { type CodecCosts, ETHERNET_FRAMING } from "../../src/advise/pass.ts";
 import { assertNear, GIB, PIPE } from "./_coefficients.ts";
 
 const FREE = { thread: 0, cpu: 0 };

@@ -6,7 +6,8 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { deviceCosts } from "../../src/advise/devices.ts";
-import { type CodecCosts, predict } from "../../src/advise/model.ts";
+import { predict } from "../../src/advise/model.ts";
+import type { CodecCosts } from "../../src/advise/pass.ts";
 import type { PipeCosts } from "../../src/advise/pipe.ts";
 import { GIB } from "./_coefficients.ts";
 

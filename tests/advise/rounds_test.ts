@@ -1,6 +1,7 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
-import { type CodecCosts, predict, type Prediction } from "../../src/advise/model.ts";
+import { predict, type Prediction } from "../../src/advise/model.ts";
+import type { CodecCosts } from "../../src/advise/pass.ts";
 import { dirtyAfter, type DirtyLoad, DOWNTIME_LIMIT } from "../../src/advise/rounds.ts";
 import { assertNear, GIB, PIPE } from "./_coefficients.ts";
 
