@@ -50,8 +50,8 @@ export type {
   MigrationInfo,
   Progress,
   RamInfo,
+  Received,
 } from "./src/migration/info.ts";
-export type { Received } from "./src/migration/receiver.ts";
 export * from "./src/advise/mod.ts";
 export type { ZeroPages } from "./src/channels/sending_channel.ts";
 export type { Transport } from "./src/migration/transports.ts";

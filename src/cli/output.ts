@@ -2,8 +2,7 @@
 import process from "node:process";
 import { MultifdError } from "../errors.ts";
 import type { EngineCounts } from "../engines/engine.ts";
-import type { EventHandler, MigrationInfo } from "../migration/info.ts";
-import type { Received } from "../migration/receiver.ts";
+import type { EventHandler, MigrationInfo, Received } from "../migration/info.ts";
 import type { FinishedBlock } from "../ram/target.ts";
 import type { ChannelCounters } from "../channels/counters.ts";
 

@@ -1,6 +1,8 @@
 /** What a migration reports: its events while it runs, its figures when it is over. */
 import type { ChannelCounters } from "../channels/counters.ts";
 import type { EngineCounts } from "../engines/engine.ts";
+import type { VmTail } from "../protocol/vm_tail.ts";
+import type { RoundPages } from "../ram/manifest.ts";
 import type { FinishedBlock } from "../ram/target.ts";
 
 /** Figures of a migration's RAM. */
@@ -65,6 +67,22 @@ export interface MigrationInfo extends Metrics {
   machine: string;
   /** The RAM blocks. */
   blocks: FinishedBlock[];
+}
+
+/** What was received. */
+export interface Received extends MigrationInfo {
+  /** The guest's uuid. */
+  uuid: string;
+  /** What followed RAM's END. */
+  tail: VmTail;
+  /** How the main channel marked syncs. */
+  sync: string;
+  /** The pages of each round, the set-up's empty one first. */
+  rounds: RoundPages[];
+  /** Pages that arrived more than once. */
+  repeatedPages: number;
+  /** Whether packet_num was allowed to have gaps (QEMU 7.2 and 8). */
+  lenientPacketNumbers: boolean;
 }
 
 /** How far a migration is. */

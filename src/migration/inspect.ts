@@ -19,7 +19,8 @@ import { MappedRamSource } from "../ram/mapped_ram_source.ts";
 import { SparseMemory } from "../ram/sparse_memory.ts";
 import type { FinishedBlock, RamSource } from "../ram/target.ts";
 import { isRecording, PlayedConnection, recordingFiles } from "../transport/recording.ts";
-import { type Received, Receiver } from "./receiver.ts";
+import type { Received } from "./info.ts";
+import { Receiver } from "./receiver.ts";
 
 /** What {@linkcode inspect} can be told. */
 export interface InspectOptions {

@@ -14,7 +14,7 @@ import { listen } from "../transport/runtime.ts";
 import { listenTls } from "../transport/tls.ts";
 import { loadServerTls, type TlsOptions } from "../transport/tls_credentials.ts";
 import { mostArrivals } from "./arrivals.ts";
-import type { EventHandler } from "./info.ts";
+import type { EventHandler, Received } from "./info.ts";
 import {
   checkChannels,
   checkMethod,
@@ -23,7 +23,7 @@ import {
   DEFAULT_MAX_CHANNELS,
   DEFAULT_TIMEOUT,
 } from "./options.ts";
-import { type Received, Receiver } from "./receiver.ts";
+import { Receiver } from "./receiver.ts";
 import { type Transport, usesNative } from "./transports.ts";
 
 /** What {@linkcode receive} is told. */

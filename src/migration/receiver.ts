@@ -11,12 +11,12 @@ import type { MainChannelEvent } from "../protocol/main_channel_event.ts";
 import { MainChannelReader } from "../protocol/main_channel_reader.ts";
 import type { VmTail } from "../protocol/vm_tail.ts";
 import { GuestRam } from "../ram/guest_ram.ts";
-import { formatUuid, type RoundPages } from "../ram/manifest.ts";
+import { formatUuid } from "../ram/manifest.ts";
 import type { FinishedBlock } from "../ram/target.ts";
 import type { Connection } from "../transport/connection.ts";
 import { PolledConnection } from "../transport/native.ts";
 import { Arrivals, mostArrivals } from "./arrivals.ts";
-import { type Metrics, type MigrationInfo, progressOf, type RamInfo, ramInfo } from "./info.ts";
+import { type Metrics, progressOf, type RamInfo, ramInfo, type Received } from "./info.ts";
 import { Lifeline } from "./lifeline.ts";
 import { DEFAULT_MAX_CHANNELS } from "./options.ts";
 import type { ReceiverOptions } from "./receiver_options.ts";
@@ -30,26 +30,8 @@ import { SourceAnswers } from "./source_answers.ts";
 const WRITE_BACK_MS = 50;
 /** Pages on the main channel, and bytes behind the RAM, that count as progress: a packet's worth. */
 const [PROGRESS_PAGES, PROGRESS_BYTES] = [128, 64 * 1024] as const;
-/** Most rounds without a page in a row; QEMU ends with the first. */
-const MAX_EMPTY_ROUNDS = 1024;
 /** How long a channel may take to see that nothing comes any more, in milliseconds. */
 const QUIET_MS = 1000;
-
-/** What was received. */
-export interface Received extends MigrationInfo {
-  /** The guest's uuid. */
-  uuid: string;
-  /** What followed RAM's END. */
-  tail: VmTail;
-  /** How the main channel marked syncs. */
-  sync: string;
-  /** The pages of each round, the set-up's empty one first. */
-  rounds: RoundPages[];
-  /** Pages that arrived more than once. */
-  repeatedPages: number;
-  /** Whether packet_num was allowed to have gaps (QEMU 7.2 and 8). */
-  lenientPacketNumbers: boolean;
-}
 
 /** Receives one migration. Connections are handed in with {@linkcode Receiver.add}. */
 export class Receiver {
@@ -66,8 +48,6 @@ export class Receiver {
   #main: Connection | undefined;
   /** Steps of the set-up: connections that have said what they are, the head, the blocks. */
   #steps = 0;
-  #roundPages = 0;
-  #emptyRounds = 0;
   #machine = "";
   #sync = "";
   #mainZeroPages = 0;
@@ -294,7 +274,7 @@ export class Receiver {
     this.#sync = mode;
     if (this.#setupAt === 0) await this.#channels.allHere(() => this.#allIdentified());
     await this.#session.barrier.allStopped(this.#channels.size);
-    this.#endRound();
+    this.#rounds.end(this.#ramInfo());
     this.#begun = this.#session.state.begun;
     this.#session.isEnding = isEnd;
     if (this.#setupAt === 0) {
@@ -305,19 +285,6 @@ export class Receiver {
     }
     this.#session.barrier.release();
     this.#options.onEvent?.({ type: "sync", round: this.#rounds.count });
-  }
-
-  #endRound(): void {
-    const info = this.#ramInfo();
-    this.#rounds.end(info);
-    const pages = info.normal + info.duplicate;
-    this.#emptyRounds = pages === this.#roundPages ? this.#emptyRounds + 1 : 0;
-    this.#roundPages = pages;
-    if (this.#emptyRounds <= MAX_EMPTY_ROUNDS) return;
-    throw new ProtocolError("Peer ends one round after another without a page", {
-      channel: "main",
-      expected: `at most ${MAX_EMPTY_ROUNDS} in a row`,
-    });
   }
 
   async #allIdentified(): Promise<void> {

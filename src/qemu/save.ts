@@ -16,7 +16,7 @@ import {
   DEFAULT_TIMEOUT,
 } from "../migration/options.ts";
 import { receive, type ReceiveOptions } from "../migration/receive.ts";
-import type { Received } from "../migration/receiver.ts";
+import type { Received } from "../migration/info.ts";
 import type { ManifestSource } from "../ram/manifest.ts";
 import { addNote } from "./add_note.ts";
 import { bounded, pause, within } from "./bounded.ts";
