@@ -25,6 +25,8 @@ const METHODS = ["none", "zlib", "zstd", "qpl", "uadk", "qatzip"];
 const MOST_MIB = 12 + MIGRATIONS / 2 * 60 / 1024;
 /** Growth while a sparse image streams: buffers of channels, and garbage. */
 const MOST_STREAM_MIB = 64;
+/** By then everything that a stream needs is there; looks are four a second. */
+const FIRST_LOOK = 4;
 /** After how many migrations what is held is told. */
 const MARKS = [100, 500, 1000];
 
@@ -105,9 +107,9 @@ for (const transport of TRANSPORTS) {
     }
     fs.closeSync(read);
     fs.rmSync(directory, { recursive: true });
-    const [first, last] = [held[0], held.at(-1)];
-    // a machine may be through before the second look
-    if (first === undefined || last === undefined) return;
+    // the first looks may come while connections are being made, and a small image is soon through
+    const first = held[FIRST_LOOK];
+    if (first === undefined) return;
     const most = (name: keyof typeof first): number => Math.max(...held.map((one) => one[name]));
     const figures = `${held.length} looks: descriptors ${first.descriptors}, at most ` +
       `${most("descriptors")}; threads ${first.threads}, at most ${most("threads")}; ` +
