@@ -41,7 +41,7 @@ const PAGE = 4096;
 const MIB = 1024 * 1024;
 const zeros = new Uint8Array(16 * MIB);
 /** A timeout that is waited for, in milliseconds. */
-const SHORT = 1000;
+const SHORT = 3000;
 const oneOffset = Float64Array.of(0);
 
 /** Opens the connections and writes what a source would, up to and with a part of the main channel. */

@@ -79,12 +79,17 @@ if ("Deno" in globalThis) {
   const options = { skip, timeout: TIMEOUT };
 
   test("qpl.c gives every page through a simulated device, under AddressSanitizer", options, () => {
-    const sources = ["-DCHECK_SIM", "-DSCHEDULES=20", QPL_CHECK, ...SIMULATED];
+    const sources = [
+      "-DCHECK_SIM",
+      `-DSCHEDULES=${process.env.SCHEDULES ?? 16}`,
+      QPL_CHECK,
+      ...SIMULATED,
+    ];
     assertMatch(buildAndRun(ADDRESS, sources, []), /^\d{5,} checks\n$/);
   });
 
   test("qpl.c shares nothing between channels, under ThreadSanitizer", options, () => {
-    const sources = ["-DCHECK_SIM", "-DSCHEDULES=4", "-DTHREADS_ONLY=1", QPL_CHECK, ...SIMULATED];
+    const sources = ["-DCHECK_SIM", "-DSCHEDULES=2", "-DTHREADS_ONLY=1", QPL_CHECK, ...SIMULATED];
     assertMatch(buildAndRun(THREAD, sources, []), /^\d{4,} checks\n$/);
   });
 
