@@ -10,7 +10,6 @@ import {
 import {
   FLAG_DEVICE_STATE,
   FLAG_SYNC,
-  PACKET_SIZE,
   pagesPerPacket,
   parsePacketStart,
   parseRamPacket,
@@ -22,6 +21,7 @@ import { allocate, type Connection } from "../transport/connection.ts";
 import { ChannelClock, type ChannelCounters, makeCounters } from "./counters.ts";
 import { decodePayload } from "./decode.ts";
 import { setUpReceiver } from "./verify.ts";
+import { WriteBehind } from "./write_behind.ts";
 import type { ChannelSession } from "./channel_session.ts";
 
 /** Packets without pages in a row; QEMU 7.2 and 8 send one behind a SYNC. */
@@ -35,8 +35,8 @@ export class ReceivingChannel {
   readonly #connection: Connection;
   readonly #session: ChannelSession;
   readonly #clock: ChannelClock;
+  readonly #written: WriteBehind;
   #payload: Uint8Array | undefined;
-  #pages: Uint8Array | undefined;
   #receiver: MethodReceiver | undefined;
   #engineCounts: EngineCounts | undefined;
 
@@ -50,6 +50,7 @@ export class ReceivingChannel {
     this.#clock = new ChannelClock(counters);
     this.#connection = connection;
     this.#session = session;
+    this.#written = new WriteBehind((size) => allocate(connection, size));
   }
 
   /** What became of the pages so far, on an engine that has a device. */
@@ -92,6 +93,7 @@ export class ReceivingChannel {
           });
         }
         if (!isSync) continue;
+        if (this.#session.ram !== undefined) this.#written.flush(this.#session.ram);
         counters.syncs++;
         await this.#session.barrier.stop(counters.id);
       }
@@ -161,8 +163,7 @@ export class ReceivingChannel {
     const ram = this.#session.ram!;
     if (normalPages > 0) {
       method.checkPayloadSize(nextPacketSize, normalPages, pageSize);
-      this.#pages ??= allocate(this.#connection, PACKET_SIZE);
-      const pages = this.#pages.subarray(0, normalPages * pageSize);
+      const pages = this.#written.room.subarray(0, normalPages * pageSize);
       // uncompressed pages need no second place
       const isPlain = method.name === "none";
       if (!isPlain) this.#payload ??= allocate(this.#connection, MAX_PAYLOAD_SIZE);
@@ -181,7 +182,15 @@ export class ReceivingChannel {
         await decodePayload(this.#receiver, { method: method.name, offsets, payload }, pages);
         this.#clock.computed();
       }
-      ram.writePages(packet.block!, offsets.subarray(0, normalPages), pages);
+      this.#written.write(ram, {
+        packet: this.counters.packets,
+        block: packet.block!,
+        offsets: offsets.subarray(0, normalPages),
+        pages,
+      });
+    } else {
+      // what came first is written first
+      this.#written.flush(ram);
     }
     ram.zeroPages(packet.block!, offsets.subarray(normalPages));
     this.counters.normalPages += normalPages;

@@ -231,7 +231,7 @@ export class Receiver {
         return this.#makeRam(event.blocks);
       case "zero":
         this.#mainZeroPages++;
-        this.#session.ram!.zeroPages(event.block, [event.offset]);
+        this.#session.ram!.zeroPages(event.block, Float64Array.of(event.offset));
         return;
       case "page":
         this.#mainNormalPages++;

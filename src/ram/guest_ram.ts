@@ -1,9 +1,11 @@
 /** The RAM of a guest while it is received: pages go to a target, and every one is marked. */
-import type { RamBlock } from "../protocol/ram_packet.ts";
+import { pagesPerPacket, type RamBlock } from "../protocol/ram_packet.ts";
 import { PageSet } from "./page_set.ts";
 
 /** As much of a target as pages need. */
 export interface PageWriter {
+  /** Whether another thread writes just now, and this one would wait. */
+  readonly isBusy?: boolean;
   /** Writes pages of a block at their offsets. */
   write(block: number, offsets: Float64Array, pages: Uint8Array): void;
 }
@@ -23,6 +25,8 @@ export class GuestRam {
   repeated = 0;
   readonly #writer: PageWriter;
   readonly #zeroPage: Uint8Array;
+  /** Used again for each packet: arrays keep a thread's collector busy. */
+  readonly #again: Float64Array;
 
   /**
    * @param blocks The blocks, in order.
@@ -43,6 +47,12 @@ export class GuestRam {
     ]));
     this.#writer = writer;
     this.#zeroPage = new Uint8Array(pageSize);
+    this.#again = new Float64Array(pagesPerPacket(pageSize));
+  }
+
+  /** Whether another thread writes just now, and this one would wait. */
+  get isBusy(): boolean {
+    return this.#writer.isBusy === true;
   }
 
   /** Bytes of all blocks. */
@@ -67,25 +77,26 @@ export class GuestRam {
   writePages(name: string, offsets: Float64Array, pages: Uint8Array): void {
     const block = this.blocks.get(name)!;
     this.#writer.write(block.index, offsets, pages);
-    for (const offset of offsets) this.#mark(block, offset);
+    this.#mark(block, offsets);
   }
 
   /**
    * Takes zero pages. The target is zero where nothing was written, so only
    * pages that came before need writing.
    */
-  zeroPages(name: string, offsets: Float64Array | readonly number[]): void {
+  zeroPages(name: string, offsets: Float64Array): void {
     const block = this.blocks.get(name)!;
-    for (const offset of offsets) {
-      if (this.#mark(block, offset)) continue;
+    const again = this.#mark(block, offsets);
+    for (const offset of again) {
       this.#writer.write(block.index, Float64Array.of(offset), this.#zeroPage);
     }
   }
 
-  #mark(block: ReceivingBlock, offset: number): boolean {
-    const isNew = block.received.add(offset / this.pageSize);
-    if (!isNew) this.repeated++;
-    return isNew;
+  /** Marks pages as received; returns the offsets of those that were, valid until the next call. */
+  #mark(block: ReceivingBlock, offsets: Float64Array): Float64Array {
+    const count = block.received.addAll(offsets, this.pageSize, this.#again);
+    this.repeated += count;
+    return this.#again.subarray(0, count);
   }
 
   /** Pages that have not arrived, by block; blocks that are whole are left out. */

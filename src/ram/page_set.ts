@@ -29,6 +29,34 @@ export class PageSet {
     return (Atomics.or(this.#words, page >>> 5, bit) & bit) === 0;
   }
 
+  /**
+   * Puts pages in, most of them neighbours.
+   *
+   * @param offsets Their byte offsets.
+   * @param pageSize Page size in bytes.
+   * @param again Room for as many offsets: those of pages that were in already go to its front.
+   * @returns How many were.
+   */
+  addAll(offsets: Float64Array, pageSize: number, again: Float64Array): number {
+    let count = 0;
+    for (let i = 0; i < offsets.length;) {
+      const start = i;
+      const word = (offsets[i]! / pageSize) >>> 5;
+      let bits = 0;
+      for (; i < offsets.length; i++) {
+        const page = offsets[i]! / pageSize;
+        const bit = 1 << (page & 31);
+        if (page >>> 5 !== word || (bits & bit) !== 0) break;
+        bits |= bit;
+      }
+      const old = Atomics.or(this.#words, word, bits) & bits;
+      for (let j = start; old !== 0 && j < i; j++) {
+        if ((old & (1 << ((offsets[j]! / pageSize) & 31))) !== 0) again[count++] = offsets[j]!;
+      }
+    }
+    return count;
+  }
+
   /** Whether a page is in the set. */
   has(page: number): boolean {
     return (this.#words[page >>> 5]! & (1 << (page & 31))) !== 0;

@@ -53,6 +53,10 @@ export class SharedRamAccess implements PageWriter, Pick<RamSource, "blocks" | "
     return new ImageError(what, { block: name, offset, code: errorName(result) });
   }
 
+  get isBusy(): boolean {
+    return this.#turn?.isTaken === true;
+  }
+
   /** Writes pages of a block. */
   write(block: number, offsets: Float64Array, pages: Uint8Array): void {
     const memory = this.#memory[block];

@@ -21,6 +21,11 @@ export class WriteTurn {
     this.#word = new Int32Array(shared);
   }
 
+  /** Whether a thread has its turn. */
+  get isTaken(): boolean {
+    return Atomics.load(this.#word, 0) !== FREE;
+  }
+
   /** Waits for the turn; a thread that may not block does not take turns. */
   take(): void {
     if (Atomics.compareExchange(this.#word, 0, FREE, TAKEN) === FREE) return;

@@ -105,7 +105,7 @@ function pageOf(byte: number): Uint8Array {
 function fill(ram: GuestRam): void {
   ram.writePages("pc.ram", Float64Array.of(0, PAGE), new Uint8Array(2 * PAGE).fill(1));
   ram.writePages("pc.ram", Float64Array.of(199 * PAGE), pageOf(2));
-  ram.zeroPages("pc.ram", [2 * PAGE, PAGE]);
+  ram.zeroPages("pc.ram", Float64Array.of(2 * PAGE, PAGE));
   ram.writePages("rom", Float64Array.of(PAGE), pageOf(3));
 }
 
@@ -158,7 +158,7 @@ test("MappedRamTarget leaves holes where pages are zero", () =>
     const blocks = [{ name: "pc.ram", usedLength: 64 * 2 ** 20 }];
     target.create(blocks, PAGE);
     const ram = new GuestRam(blocks, PAGE, target);
-    ram.zeroPages("pc.ram", Array.from({ length: 16384 }, (_, i) => i * PAGE));
+    ram.zeroPages("pc.ram", Float64Array.from({ length: 16384 }, (_, i) => i * PAGE));
     const [block] = await target.finish(VM, [{ ...blocks[0]!, sha256: undefined, missing: 0 }]);
     assertEquals(block!.sha256, undefined);
     const { size, blocks: sectors } = fs.statSync(file);

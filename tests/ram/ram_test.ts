@@ -31,6 +31,18 @@ test("blockFileName() gives no two blocks one name, and none the directory's own
   }
 });
 
+test("PageSet takes many pages at once as it takes each", () => {
+  const pages = [0, 1, 31, 32, 33, 64, 64, 5, 1, 99, 31];
+  const offsets = Float64Array.from(pages, (page) => page * 4096);
+  const [one, all] = [new PageSet(100), new PageSet(100)];
+  for (const set of [one, all]) set.add(5);
+  const again = offsets.filter((offset) => !one.add(offset / 4096));
+  const room = new Float64Array(offsets.length);
+  const count = all.addAll(offsets, 4096, room);
+  assertEquals(room.subarray(0, count), again);
+  assertEquals(new Uint8Array(all.shared), new Uint8Array(one.shared));
+});
+
 test("PageSet counts each page once", () => {
   const set = new PageSet(20);
   assertEquals([set.add(0), set.add(19), set.add(19), set.count], [true, true, false, 2]);
@@ -61,7 +73,7 @@ test("GuestRam marks every page and writes zeros only over pages that came befor
   const offsets = Float64Array.of(0, 4096, 8192, 20480, 16384);
   ram.writePages("a", offsets, new Uint8Array(5 * 4096).fill(1));
   assertEquals(ram.missing(), new Map([["a", 3]]));
-  ram.zeroPages("a", [12288, 24576, 28672, 0]);
+  ram.zeroPages("a", Float64Array.of(12288, 24576, 28672, 0));
   assertEquals(writes, [[...offsets], [0]]);
   assertEquals([ram.missing().size, ram.repeated], [0, 1]);
   assertEquals(target.memory.get("a")![0], 0);
@@ -72,8 +84,8 @@ test("GuestRam of two threads is one", () => {
   const writer = { write() {} };
   const first = new GuestRam(blocks, 4096, writer);
   const second = new GuestRam(blocks, 4096, writer, first.received);
-  first.zeroPages("a", [0, 31 * 4096, 32 * 4096]);
-  second.zeroPages("a", [33 * 4096, 0]);
+  first.zeroPages("a", Float64Array.of(0, 31 * 4096, 32 * 4096));
+  second.zeroPages("a", Float64Array.of(33 * 4096, 0));
   assertEquals([first.missing().get("a"), second.repeated], [60, 1]);
 });
 
