@@ -15,6 +15,9 @@ const MAX_POLL_MS = 50;
 const ACCEPT_MS = 2;
 const IDLE_ACCEPT_MS = 20;
 const LATE_ACCEPT_MS = 100;
+/** How fast its patience grows: whoever just began to listen is mostly connected to soon. */
+const IDLE_GROWTH = 1.005;
+const LATE_GROWTH = 1.5;
 /** How long nothing may arrive before a listener counts as drained, in milliseconds. */
 const DRAIN_MS = 50;
 /** After so many such times it does, whoever still comes: a source has connected long before. */
@@ -324,7 +327,9 @@ export function listenNatively(
   };
   const accept = (): void => {
     timer = setTimeout(accept, patience);
-    patience = Math.min(1.5 * patience, accepted === 0 ? IDLE_ACCEPT_MS : LATE_ACCEPT_MS);
+    patience = accepted === 0
+      ? Math.min(IDLE_GROWTH * patience, IDLE_ACCEPT_MS)
+      : Math.min(LATE_GROWTH * patience, LATE_ACCEPT_MS);
     acceptSome();
   };
   let timer = setTimeout(accept, patience);

@@ -17,11 +17,20 @@ function makeRam() {
       for (const [i, offset] of offsets.entries()) written.push([offset, pages[i * PAGE]!]);
     },
   };
-  return { written, writer, ram: new GuestRam([{ name: "ram", usedLength: 64 * PAGE }], PAGE, writer) };
+  return {
+    written,
+    writer,
+    ram: new GuestRam([{ name: "ram", usedLength: 64 * PAGE }], PAGE, writer),
+  };
 }
 
 /** Writes a page of some byte as a packet would. */
-function writePage(behind: WriteBehind, ram: GuestRam, packet: number, offsets: Float64Array): void {
+function writePage(
+  behind: WriteBehind,
+  ram: GuestRam,
+  packet: number,
+  offsets: Float64Array,
+): void {
   const pages = behind.room.subarray(0, PAGE).fill(packet);
   behind.write(ram, { packet, block: "ram", offsets, pages });
 }
