@@ -17,9 +17,9 @@ export interface GrowthRun {
   round: number;
   /** From the first connection to all pages held, in milliseconds. */
   time: number;
-  /** Most bytes the sender had resident; 0 where nobody looked. */
+  /** Most bytes the sender had resident. */
   sendPeak: number;
-  /** Most bytes the receiver had resident; 0 where nobody looked. */
+  /** Most bytes the receiver had resident. */
   receivePeak: number;
   load: Load;
 }
@@ -51,8 +51,7 @@ export interface RateRun {
 
 /** All that growth measured. */
 export interface Measured {
-  memory: GrowthRun[];
-  timed: GrowthRun[];
+  migrations: GrowthRun[];
   starts: Start[];
   rates: RateRun[];
   /** Bytes of a runtime's own idle worker. */
@@ -162,8 +161,10 @@ export function growthChecks(measured: Measured): Check[] {
   ];
   const starts = Map.groupBy(measured.starts, ({ runtime }) => runtime);
   return [
-    ...byCase(measured.timed).flatMap((runs) => timeChecks(runs, measured)),
-    ...byCase(measured.memory).flatMap((runs) => memoryChecks(runs, measured)),
+    ...byCase(measured.migrations).flatMap((runs) => [
+      ...timeChecks(runs, measured),
+      ...memoryChecks(runs, measured),
+    ]),
     ...byCase(measured.rates).map(rateCheck),
     ...[...starts].flatMap(([runtime, mine]) => startChecks(mine, measured.workers.get(runtime)!)),
   ];

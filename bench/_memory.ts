@@ -1,7 +1,8 @@
 /** The memory of processes that run, as the kernel counts it. */
 import fs from "node:fs";
 
-const LOOK_MS = 5;
+/** The kernel keeps the most there ever was, so only what comes after the last look is missed. */
+const LOOK_MS = 20;
 
 /** The most bytes a process had resident so far; undefined once it has ended. */
 export function peakResident(pid: number): number | undefined {

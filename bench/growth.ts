@@ -4,7 +4,7 @@
  *
  * The large image is the small one many times over, as that many RAM blocks of one file: its
  * data is read, sent and written in full, but the source's memory is that of the small one.
- * Memory is the most that a process had resident, in rounds of their own that are not timed.
+ * Memory is the most that a process had resident.
  *
  * `deno run -A bench/growth.ts [--size 1G] [--large 16G] [--channels 2,16] [--runs 9]
  * [--rate 100M] [--method none,zstd] [--runtime deno,bun] [--image FILE] [--json FILE]`
@@ -28,8 +28,6 @@ import { move, multifd, recvCommand, RUNTIMES, sendCommand, start } from "./_pro
 import { runBenchmark, writeReport } from "./_report.ts";
 import { rangeText } from "./_statistics.ts";
 import { limitText } from "./_summary.ts";
-
-const MEMORY_ROUNDS = 3;
 
 const { values } = parseArgs({
   options: {
@@ -77,23 +75,22 @@ function blockNames(bytes: number): string[] {
   return Array.from({ length: bytes / size }, (_, i) => `ram${i}`);
 }
 
-async function migrate(one: Case, round: number, watchesMemory: boolean): Promise<GrowthRun> {
+/** @param isCheck Whether what arrives is compared with the image. */
+async function migrate(one: Case, round: number, isCheck: boolean): Promise<GrowthRun> {
   const { runtime, bytes } = one;
   const names = blockNames(bytes);
   const images = names.map((name) => `${name}=${image}`);
-  const watch = (pid: number): Promise<number> =>
-    watchesMemory ? watchResident(pid) : Promise.resolve(0);
   const [measured, load] = await withLoad(async () => {
     const receiver = start(recvCommand(runtime, out, one));
     const to = await receiver.listening;
     place.warm(writtenOf(bytes));
     const sender = start(sendCommand(runtime, images, to, one));
-    const peaks = [sender, receiver].map(({ child }) => watch(child.pid!));
+    const peaks = [sender, receiver].map(({ child }) => watchResident(child.pid!));
     const [, received] = await Promise.all([sender.figures, receiver.figures]);
     const [sendPeak, receivePeak] = await Promise.all(peaks);
     return { time: received["total-time"], sendPeak: sendPeak!, receivePeak: receivePeak! };
   });
-  if (watchesMemory && round === 0) {
+  if (isCheck) {
     for (const [i, name] of names.entries()) {
       const file = path.join(out, blockFileName(name, i));
       execFileSync("cmp", [image, file], { stdio: "inherit" });
@@ -166,21 +163,18 @@ const image = place.image(size, values.image);
 await runBenchmark("growth", async () => {
   if (!(few < many)) throw new Error("--channels is FEW,MANY");
   if (large <= size || large % size !== 0) throw new Error("--large is no multiple of --size");
-  const memory: GrowthRun[] = [];
-  const timed: GrowthRun[] = [];
+  const migrations: GrowthRun[] = [];
   const starts = await measureStarts();
   const workers = await measureWorkers();
-  for (let round = -MEMORY_ROUNDS; round < runs; round++) {
-    tell(
-      round < 0 ? `memory, round ${round + 1 + MEMORY_ROUNDS}` : `round ${round + 1} of ${runs}`,
-    );
+  for (let round = 0; round <= runs; round++) {
+    tell(round === 0 ? "comparing what arrives with the image" : `round ${round} of ${runs}`);
     for (const one of cases()) {
-      if (round < 0) memory.push(await migrate(one, round + MEMORY_ROUNDS, true));
-      else timed.push(await migrate(one, round, false));
+      const run = await migrate(one, round, round === 0);
+      if (round > 0) migrations.push(run);
     }
   }
   const rates = await measureRates();
-  const measured = { memory, timed, rates, starts, workers, size, large, few, many };
+  const measured = { migrations, rates, starts, workers, size, large, few, many };
   const checks = growthChecks(measured);
   const machine = describeMachine();
   const notes = [
@@ -194,7 +188,7 @@ await runBenchmark("growth", async () => {
     options: reported(values),
     notes,
     checks,
-    runs: [...starts, ...memory, ...timed, ...rates],
+    runs: [...starts, ...migrations, ...rates],
   });
   print(`median of ${runs}, ${machine.cores} cores of ${machine.cpu}`);
   print(table([

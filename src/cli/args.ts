@@ -33,6 +33,9 @@ export interface Verb {
   run(options: Options): Promise<number>;
 }
 
+/** The value of `--engine` that lists them, known before any engine is loaded. */
+export const LIST_ENGINES = "list";
+
 /** Options that every verb takes. */
 const COMMON: Record<string, OptionSpec> = {
   json: {

@@ -16,7 +16,7 @@ const names = Object.keys(SHELLS);
  *
  * @param verbs Gives all verbs, this one among them.
  */
-export function completion(verbs: () => readonly Verb[]): Verb {
+export function completion(verbs: () => Promise<readonly Verb[]>): Verb {
   return {
     name: "completion",
     summary: "Prints what makes a shell complete this command.",
@@ -27,7 +27,6 @@ export function completion(verbs: () => readonly Verb[]): Verb {
       ['eval "$(multifd completion zsh)"', "in ~/.zshrc, after compinit"],
       ["multifd completion fish | source", "in ~/.config/fish/config.fish"],
     ],
-    // deno-lint-ignore require-await
     async run({ operands: [shell, ...more] }) {
       if (shell === undefined) throw new OptionError("The shell is missing: bash, zsh or fish");
       if (more.length > 0) throw new OptionError(`Argument ${more[0]} is one too many`);
@@ -37,7 +36,7 @@ export function completion(verbs: () => readonly Verb[]): Verb {
           `Shell ${shell} is unknown${didYouMean(shell, names)}; there are: ${names.join(", ")}`,
         );
       }
-      print(script(verbs()));
+      print(script(await verbs()));
       return EXIT.done;
     },
   };

@@ -1,18 +1,15 @@
 /** The options that choose an engine, and the list of engines. */
 import { type EngineReport, listEngines } from "../engines/list.ts";
 import { engineNames, SIMULATED } from "../engines/select.ts";
-import type { Options, OptionSpec } from "./args.ts";
+import { LIST_ENGINES, type Options, type OptionSpec } from "./args.ts";
 import { print, table } from "./output.ts";
-
-/** The value of `--engine` that lists them. */
-export const LIST = "list";
 
 /** The options that choose an engine. */
 export const engineOptions: Record<string, OptionSpec> = {
   engine: {
     kind: "text",
     value: "ENGINE",
-    choices: [...engineNames(), LIST],
+    choices: [...engineNames(), LIST_ENGINES],
     help: "what computes the method: a device first, then the fastest software (default auto)",
   },
   "no-fallback": {

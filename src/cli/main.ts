@@ -12,35 +12,30 @@
  */
 import process from "node:process";
 import { MultifdError } from "../errors.ts";
-import { didYouMean, helpOf, parseOptions, type Verb } from "./args.ts";
-import { completion } from "./completion.ts";
-import { convert } from "./convert.ts";
-import { advise } from "./advise.ts";
-import { demo } from "./demo.ts";
-import { doctor } from "./doctor.ts";
+import { didYouMean, helpOf, LIST_ENGINES, parseOptions, type Verb } from "./args.ts";
 import { EXIT, exitCodeOf } from "./exit_code.ts";
-import { inspect } from "./inspect.ts";
-import { LIST, printEngines } from "./engines.ts";
 import { failureJson, print, tell } from "./output.ts";
-import { recv } from "./recv.ts";
-import { restore } from "./restore.ts";
-import { save } from "./save.ts";
-import { send } from "./send.ts";
 
-const verbs: readonly Verb[] = [
-  send,
-  recv,
-  save,
-  restore,
-  inspect,
-  convert,
-  doctor,
-  advise,
-  demo,
-  completion(() => verbs),
-];
+/** The verbs. Only the one that runs is loaded: all of them take half of a start. */
+const VERBS: Readonly<Record<string, () => Promise<Verb>>> = {
+  send: async () => (await import("./send.ts")).send,
+  recv: async () => (await import("./recv.ts")).recv,
+  save: async () => (await import("./save.ts")).save,
+  restore: async () => (await import("./restore.ts")).restore,
+  inspect: async () => (await import("./inspect.ts")).inspect,
+  convert: async () => (await import("./convert.ts")).convert,
+  doctor: async () => (await import("./doctor.ts")).doctor,
+  advise: async () => (await import("./advise.ts")).advise,
+  demo: async () => (await import("./demo.ts")).demo,
+  completion: async () => (await import("./completion.ts")).completion(allVerbs),
+};
 
-function help(): string {
+function allVerbs(): Promise<Verb[]> {
+  return Promise.all(Object.values(VERBS).map((load) => load()));
+}
+
+async function help(): Promise<string> {
+  const verbs = await allVerbs();
   const list = verbs.map(({ name, summary }) => `  ${name.padEnd(10)} ${summary}`).join("\n");
   return `multifd: QEMU's multifd live migration outside QEMU.
 
@@ -65,22 +60,22 @@ export async function main(args: string[]): Promise<number> {
   process.stderr.off("error", ignore).on("error", ignore);
   const [name, ...rest] = args;
   if (name === undefined || name === "--help" || name === "-h" || name === "help") {
-    (name === undefined ? tell : print)(help());
+    (name === undefined ? tell : print)(await help());
     return name === undefined ? EXIT.usage : EXIT.done;
   }
-  const verb = verbs.find((verb) => verb.name === name);
-  if (verb === undefined) {
-    tell(`multifd: verb ${name} is unknown${didYouMean(name, verbs.map(({ name }) => name))}`);
+  if (!Object.hasOwn(VERBS, name)) {
+    tell(`multifd: verb ${name} is unknown${didYouMean(name, Object.keys(VERBS))}`);
     return EXIT.usage;
   }
+  const verb = await VERBS[name]!();
   try {
     const options = parseOptions(verb, rest);
     if (options.flag("help")) {
       print(helpOf(verb));
       return EXIT.done;
     }
-    if (options.text("engine") === LIST) {
-      printEngines(options.flag("json"));
+    if (options.text("engine") === LIST_ENGINES) {
+      (await import("./engines.ts")).printEngines(options.flag("json"));
       return EXIT.done;
     }
     return await verb.run(options);
