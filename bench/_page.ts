@@ -1,10 +1,17 @@
 /** The page: one HTML file with everything in it, from the results' JSON alone. */
 import { nameOf, rateOf } from "./_moves_table.ts";
 import { barPlot, pointPlot, ratioPlot, type RatioRow, type Series } from "./_plots.ts";
-import type { EngineFigures, GrowthReport, MicroReport, MovesReport, Report } from "./_report.ts";
+import {
+  checkRows,
+  type ChecksReport,
+  type EngineFigures,
+  type MicroReport,
+  type MovesReport,
+  type Report,
+} from "./_report.ts";
 import type { Machine } from "./_machine.ts";
 import { rangeText, relativeSpread, type Spread } from "./_statistics.ts";
-import { type Comparison, limitText, rangedRatio, type Summary } from "./_summary.ts";
+import { type Comparison, rangedRatio, type Summary } from "./_summary.ts";
 import { element, escapeText } from "./_svg.ts";
 
 /** All results of one run. */
@@ -188,24 +195,8 @@ function gateSection(report: MovesReport): string {
   ].join("");
 }
 
-function growthSection(report: GrowthReport): string {
-  return [
-    "<h2>Growth, start and rate limit</h2>",
-    htmlTable([
-      ["what", "runtime", "method", "median", "min..max", "unit", "limit", ""],
-      ...report.checks.map((check) => [
-        check.what,
-        check.runtime,
-        check.method ?? "",
-        check.value.median.toFixed(2),
-        rangeText(check.value, 2),
-        check.unit,
-        limitText(check),
-        check.verdict === "none" ? "" : check.verdict,
-      ]),
-    ]),
-    notesOf(report),
-  ].join("");
+function checksSection(heading: string, report: ChecksReport): string {
+  return [`<h2>${heading}</h2>`, htmlTable(checkRows(report.checks)), notesOf(report)].join("");
 }
 
 function microSection(report: MicroReport): string {
@@ -252,14 +243,16 @@ function section(report: Report): string {
     case "gate":
       return gateSection(report);
     case "growth":
-      return growthSection(report);
+      return checksSection("Growth, start and rate limit", report);
+    case "commands":
+      return checksSection("Whole commands, by hyperfine", report);
     case "micro":
       return microSection(report);
   }
 }
 
 /** What a reader asks for first comes first. */
-const ORDER = ["qemu", "gate", "growth", "micro"];
+const ORDER = ["qemu", "gate", "growth", "commands", "micro"];
 
 /** The page of some results. */
 export function renderPage({ machine, reports }: Results): string {

@@ -1,12 +1,12 @@
 /** What a benchmark writes with `--json`, and the page is made of. */
 import fs from "node:fs";
 import process from "node:process";
-import { tell } from "../src/cli/output.ts";
+import { print, table, tell } from "../src/cli/output.ts";
 import type { Machine } from "./_machine.ts";
 import type { ImageInfo } from "./_place.ts";
 import type { Run } from "./_rounds.ts";
-import type { Limit, Summary, Verdict } from "./_summary.ts";
-import type { Spread } from "./_statistics.ts";
+import { rangeText, type Spread } from "./_statistics.ts";
+import { type Limit, limitText, type Summary, type Verdict } from "./_summary.ts";
 
 interface Common {
   machine: Machine;
@@ -33,9 +33,9 @@ export interface Check extends Limit {
   verdict: Verdict;
 }
 
-/** How figures grow with the image and the channels. */
-export interface GrowthReport extends Common {
-  suite: "growth";
+/** How figures grow with the image and the channels, and what whole commands take. */
+export interface ChecksReport extends Common {
+  suite: "growth" | "commands";
   checks: Check[];
   /** What the checks were computed from. */
   runs: object[];
@@ -67,11 +67,33 @@ export interface MicroReport extends Common {
 }
 
 /** What one benchmark found. */
-export type Report = MovesReport | GrowthReport | MicroReport;
+export type Report = MovesReport | ChecksReport | MicroReport;
 
 /** Writes a report where one is wanted. */
 export function writeReport(file: string | undefined, report: Report): void {
   if (file !== undefined) fs.writeFileSync(file, `${JSON.stringify(report, null, 1)}\n`);
+}
+
+/** Checks as rows, the heading first. */
+export function checkRows(checks: readonly Check[]): string[][] {
+  return [
+    ["what", "runtime", "method", "median", "min..max", "unit", "limit", ""],
+    ...checks.map((check) => [
+      check.what,
+      check.runtime,
+      check.method ?? "",
+      check.value.median.toFixed(2),
+      rangeText(check.value, 2),
+      check.unit,
+      limitText(check),
+      check.verdict === "none" ? "" : check.verdict,
+    ]),
+  ];
+}
+
+/** Prints checks as a table. */
+export function printChecks(checks: readonly Check[]): void {
+  print(table(checkRows(checks)));
 }
 
 /** Runs a benchmark; whatever it leaves behind ends with the process. */

@@ -14,7 +14,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { print, table, tell } from "../src/cli/output.ts";
+import { print, tell } from "../src/cli/output.ts";
 import { methodNames } from "../src/methods/registry.ts";
 import { blockFileName } from "../src/ram/block_file_name.ts";
 import { timeToFirstPage, timeToListen } from "./_first_page.ts";
@@ -25,9 +25,7 @@ import { peakResident, watchResident } from "./_memory.ts";
 import { COMMON, parseCount, parseList, parseSize, reported } from "./_options.ts";
 import { describeImage, Place } from "./_place.ts";
 import { move, multifd, recvCommand, RUNTIMES, sendCommand, start } from "./_process.ts";
-import { runBenchmark, writeReport } from "./_report.ts";
-import { rangeText } from "./_statistics.ts";
-import { limitText } from "./_summary.ts";
+import { printChecks, runBenchmark, writeReport } from "./_report.ts";
 
 const { values } = parseArgs({
   options: {
@@ -191,18 +189,6 @@ await runBenchmark("growth", async () => {
     runs: [...starts, ...migrations, ...rates],
   });
   print(`median of ${runs}, ${machine.cores} cores of ${machine.cpu}`);
-  print(table([
-    ["what", "runtime", "method", "median", "min..max", "unit", "limit", ""],
-    ...checks.map((check) => [
-      check.what,
-      check.runtime,
-      check.method ?? "",
-      check.value.median.toFixed(2),
-      rangeText(check.value, 2),
-      check.unit,
-      limitText(check),
-      check.verdict === "none" ? "" : check.verdict,
-    ]),
-  ]));
+  printChecks(checks);
   notes.forEach(print);
 });

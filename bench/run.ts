@@ -1,7 +1,8 @@
 /**
- * All benchmarks on one image: `deno task bench [--only micro,gate,qemu,growth] [options]`.
+ * All benchmarks on one image: `deno task bench [--only micro,commands,gate,qemu,growth] [options]`.
  *
  * - micro: methods, engines and steps by themselves (bench/methods.ts);
+ * - commands: whole commands, by hyperfine, where it is installed (bench/commands.ts);
  * - gate: against C programs that do the same (bench/gate.ts);
  * - qemu: against QEMU, where there is one (bench/qemu.ts);
  * - growth: with the image, with the channels; the start; the rate limit (bench/growth.ts).
@@ -29,6 +30,7 @@ const here = path.dirname(fileURLToPath(import.meta.url));
 /** The benchmarks, with the options that each takes from here. */
 const SUITES: Record<string, { script: string; takes: readonly string[] }> = {
   micro: { script: "methods.ts", takes: [] },
+  commands: { script: "commands.ts", takes: ["runs", "runtime"] },
   gate: { script: "gate.ts", takes: ["size", "runs", "channels", "runtime", "image"] },
   qemu: { script: "qemu.ts", takes: ["size", "runs", "channels", "runtime", "image", "qemu"] },
   growth: { script: "growth.ts", takes: ["size", "large", "rate", "runs", "runtime", "image"] },
@@ -48,6 +50,17 @@ const { values } = parseArgs({
     page: { type: "string" },
   },
 });
+
+/** What a benchmark needs and is not here. */
+function missingFor(name: string): string | undefined {
+  if (name === "qemu" && findQemu(values.qemu) === undefined) {
+    return "no QEMU, fetch one with deno run -A tests/qemu/fetch.ts";
+  }
+  if (name === "commands" && spawnSync("hyperfine", ["--version"]).error !== undefined) {
+    return "no hyperfine (Debian: apt-get install hyperfine)";
+  }
+  return undefined;
+}
 
 /** Runs a benchmark in a process of its own; undefined if it fails. */
 function runSuite(name: string, image: string, json: string): Report | undefined {
@@ -74,13 +87,16 @@ function writePage(results: Results, file: string): void {
 }
 
 function runAll(): void {
-  const wanted = parseList(values.only, Object.keys(SUITES));
-  const isMissing = wanted.includes("qemu") && findQemu(values.qemu) === undefined;
-  if (isMissing) tell("no QEMU, skipped: fetch one with deno run -A tests/qemu/fetch.ts");
-  const names = wanted.filter((name) => name !== "qemu" || !isMissing);
+  const names = parseList(values.only, Object.keys(SUITES)).filter((name) => {
+    const missing = missingFor(name);
+    if (missing !== undefined) tell(`${name} is skipped: ${missing}`);
+    return missing === undefined;
+  });
   const size = parseSize(values.size);
   const place = new Place(size);
-  const image = names.some((name) => name !== "micro") ? place.image(size, undefined) : "";
+  const image = names.some((name) => SUITES[name]!.takes.includes("image"))
+    ? place.image(size, undefined)
+    : "";
   const reports = names.map((name) => runSuite(name, image, place.file("report.json")))
     .filter((report) => report !== undefined);
   if (reports.length === 0) throw new Error("No benchmark was done");

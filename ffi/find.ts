@@ -1,9 +1,8 @@
 /** Where the shim's shared objects are looked for. */
-import fs from "node:fs";
 import path from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { isMainThread, workerData } from "node:worker_threads";
+import { nodeFs } from "../src/builtin_modules.ts";
 import { EngineUnavailableError } from "../src/errors.ts";
 import { type NativeCalls, openLibrary } from "./open.ts";
 import { mayLoad, mayRead } from "./permissions.ts";
@@ -55,20 +54,28 @@ export function moduleDirectory(): string | undefined {
 /** The npm package that has the shared objects ready for this machine. */
 export const SHIM_PACKAGE = `@multifd/native-${process.platform}-${process.arch}`;
 
-/** What a channel's worker must be started with: its own first argument is its own file. */
-export function workerSettings(): { program: string | undefined } {
-  return { program: programFile() };
+/** What a channel's worker must be told. */
+export interface WorkerSettings {
+  /** The program's file: a worker's own first argument is its own file. */
+  program: string | undefined;
 }
 
-function programFile(): string | undefined {
-  const program = isMainThread ? process.argv[1] : workerData?.program;
-  return typeof program === "string" ? program : undefined;
+let program = process.argv[1];
+
+/** What this thread's workers must be told. */
+export function workerSettings(): WorkerSettings {
+  return { program };
+}
+
+/** Takes what the thread that started this one told it, before anything is looked for. */
+export function takeWorkerSettings(settings: WorkerSettings): void {
+  ({ program } = settings);
 }
 
 /** Where that package may be: in node_modules of the program's project, or of this module's. */
 function packageDirectories(): string[] {
   const directories = new Set<string>();
-  for (const file of [programFile(), moduleFile()]) {
+  for (const file of [program, moduleFile()]) {
     // a relative one would load code from wherever the program was started
     if (file === undefined || !path.isAbsolute(file)) continue;
     for (let at = path.dirname(file);; at = path.dirname(at)) {
@@ -77,7 +84,7 @@ function packageDirectories(): string[] {
     }
   }
   return [...directories].filter((directory) =>
-    mayRead(directory) ? fs.existsSync(directory) : mayLoad(directory)
+    mayRead(directory) ? nodeFs().existsSync(directory) : mayLoad(directory)
   );
 }
 
@@ -100,16 +107,18 @@ export function buildCommand(module: string = import.meta.url): string {
 }
 
 /** The directories, in the order they are searched. */
-export function shimDirectories(): string[] {
-  return [
-    environment(SHIM_VARIABLE),
-    moduleDirectory(),
-    ...packageDirectories(),
-    path.dirname(process.execPath),
-    cacheDirectory(),
-    "/usr/local/lib/multifd",
-    "/usr/lib/multifd",
-  ].filter((directory) => directory !== undefined);
+export function* shimDirectories(): Generator<string> {
+  const named = environment(SHIM_VARIABLE);
+  if (named !== undefined) yield named;
+  const beside = moduleDirectory();
+  if (beside !== undefined) yield beside;
+  // looking for packages takes time: only where the module has none beside it
+  yield* packageDirectories();
+  yield path.dirname(process.execPath);
+  const cache = cacheDirectory();
+  if (cache !== undefined) yield cache;
+  yield "/usr/local/lib/multifd";
+  yield "/usr/lib/multifd";
 }
 
 /**

@@ -61,7 +61,7 @@ export const CODEC_SYMBOLS = {
 } as const satisfies NativeSymbols;
 
 /** The ABI of io.h that is expected: IO_ABI. */
-export const IO_ABI = 4;
+export const IO_ABI = 5;
 
 /** io.h. */
 export const IO_SYMBOLS = {
@@ -70,6 +70,8 @@ export const IO_SYMBOLS = {
     parameters: [/* error */ "i32", /* text */ "buffer", /* room */ "u32"],
     result: "void",
   },
+  thread_id: { parameters: [], result: "i32" },
+  thread_is_alive: { parameters: [/* id */ "i32"], result: "i32" },
   net_listen: { parameters: [/* host */ "buffer", /* port */ "i32"], result: "i32" },
   net_port: { parameters: [/* fd */ "i32"], result: "i32" },
   net_accept: { parameters: [/* fd */ "i32"], result: "i32" },

@@ -89,7 +89,7 @@ function installInto(directories: string[], files: string[]): string {
 
 /** How a program finds what is in a directory. */
 function howToUse(directory: string): string[] {
-  const isNamed = !shimDirectories().includes(directory);
+  const isNamed = ![...shimDirectories()].includes(directory);
   const lines = isNamed ? [`Set ${SHIM_VARIABLE}=${directory} to use it`] : [];
   if (!("Deno" in globalThis)) return lines;
   const isCache = directory === cacheDirectory();

@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -38,6 +39,16 @@ void io_error_name(int32_t error, char *text, uint32_t room)
 
 	if (room > 0)
 		snprintf(text, room, "%s", name != NULL ? name : "unknown");
+}
+
+int32_t thread_id(void)
+{
+	return gettid();
+}
+
+int32_t thread_is_alive(int32_t id)
+{
+	return tgkill(getpid(), id, 0) == 0 || errno != ESRCH;
 }
 
 static int32_t fill_unix(struct sockaddr_un *address, const char *path)

@@ -12,12 +12,16 @@
 #define IO_EXPORT __attribute__((visibility("default")))
 
 /* Changes whenever a caller must: the loader refuses another. */
-#define IO_ABI 4
+#define IO_ABI 5
 
 IO_EXPORT uint32_t io_abi(void);
 
 /* The name of an errno, e.g. "ENOSPC", NUL-terminated, cut to room bytes. */
 IO_EXPORT void io_error_name(int32_t error, char *text, uint32_t room);
+
+/* The thread that calls, and whether one of this process is still there: 1 or 0. */
+IO_EXPORT int32_t thread_id(void);
+IO_EXPORT int32_t thread_is_alive(int32_t id);
 
 /* Listens on host and port (0: any), or on a unix path where port is below zero. */
 IO_EXPORT int32_t net_listen(const char *host, int32_t port);

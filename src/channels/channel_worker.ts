@@ -1,48 +1,50 @@
 /** A channel's worker, as the main thread holds it. */
-import { Worker } from "node:worker_threads";
 import { workerSettings } from "../../ffi/find.ts";
+import { nativeIo } from "../../ffi/io.ts";
 import { EngineError, unpackError } from "../errors.ts";
-import type { WorkerEnd } from "./worker_messages.ts";
+import type { WorkerEnd, WorkerStart } from "./worker_messages.ts";
 
 /** How long a task may take to end once its socket is shut down, in milliseconds. */
 const STOP_MS = 2000;
+/** How often a thread is looked for, in milliseconds: Deno does not tell when one has ended. */
+const LOOK_MS = 250;
 
 /** The worker's module. */
 export const WORKER_URL: URL = new URL("./worker.ts", import.meta.url);
 
-/** Starts a worker; one that was imported over HTTP can only be started by importing it. */
-function startWorker(): Worker {
-  const workerData = workerSettings();
-  if (WORKER_URL.protocol === "file:") return new Worker(WORKER_URL, { workerData });
-  const load = `import(${JSON.stringify(WORKER_URL.href)})`;
-  return new Worker(load, { workerData, eval: true });
-}
-
 /** A thread for one channel, and the messages with it in order. */
 export class ChannelWorker<Message extends { type: string }> {
-  readonly #worker: Worker;
+  readonly #worker = new Worker(WORKER_URL, { type: "module" });
   readonly #messages: (Message | WorkerEnd)[] = [];
   #wake: (() => void) | undefined;
   #failure: Error | undefined;
   readonly #ended = Promise.withResolvers<void>();
   #hasTask = false;
   #hasExited = false;
+  #look: ReturnType<typeof setInterval> | undefined;
 
   constructor() {
-    this.#worker = startWorker();
-    this.#worker.on("message", (message: Message | WorkerEnd) => {
-      this.#messages.push(message);
-      if (message.type === "done" || message.type === "error") this.#ended.resolve();
+    this.#worker.onmessage = ({ data }: MessageEvent<Message | WorkerStart | WorkerEnd>) => {
+      if (data.type === "started") return this.#lookFor((data as WorkerStart).thread);
+      this.#messages.push(data as Message | WorkerEnd);
+      if (data.type === "done" || data.type === "error") this.#ended.resolve();
       this.#wakeUp();
-    });
-    this.#worker.on("error", (cause: Error) => {
-      this.#failure ??= new EngineError(`Channel's worker failed: ${cause.message}`, {}, { cause });
+    };
+    this.#worker.onerror = (event) => {
+      event.preventDefault();
+      this.#failure ??= new EngineError(`Channel's worker failed: ${event.message}`);
       this.#wakeUp();
-    });
-    this.#worker.on("exit", () => {
+    };
+    this.#worker.postMessage(workerSettings());
+  }
+
+  #lookFor(thread: number): void {
+    this.#look = setInterval(() => {
+      if (nativeIo().thread_is_alive(thread) !== 0) return;
+      clearInterval(this.#look);
       this.#hasExited = true;
       this.#wakeUp();
-    });
+    }, LOOK_MS);
   }
 
   #wakeUp(): void {
@@ -86,6 +88,7 @@ export class ChannelWorker<Message extends { type: string }> {
     const timer = setTimeout(() => this.#ended.resolve(), STOP_MS);
     await this.#ended.promise;
     clearTimeout(timer);
+    clearInterval(this.#look);
     this.#worker.terminate();
   }
 }

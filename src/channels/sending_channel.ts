@@ -249,9 +249,12 @@ const takeAll: PageSorter = (pages, pageSize, normal) => {
 
 /** Moves the pages of some ordinals, in order, to the front of their buffer. */
 function joinPages(pages: Uint8Array, pageSize: number, ordinals: Uint32Array): Uint8Array {
-  for (let i = 0; i < ordinals.length; i++) {
-    const from = ordinals[i]!;
-    if (from !== i) pages.copyWithin(i * pageSize, from * pageSize, (from + 1) * pageSize);
+  const { length } = ordinals;
+  for (let start = 0, end = 0; start < length; start = end) {
+    const from = ordinals[start]!;
+    for (end = start + 1; end < length && ordinals[end] === from + end - start;) end++;
+    if (from === start) continue;
+    pages.copyWithin(start * pageSize, from * pageSize, (from + end - start) * pageSize);
   }
-  return pages.subarray(0, ordinals.length * pageSize);
+  return pages.subarray(0, length * pageSize);
 }

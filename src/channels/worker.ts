@@ -1,5 +1,5 @@
 /** The thread of one channel: blocking sockets, files and codecs, the same channel code. */
-import { parentPort } from "node:worker_threads";
+import { takeWorkerSettings, type WorkerSettings } from "../../ffi/find.ts";
 import { nativeIo } from "../../ffi/io.ts";
 import type { EngineCounts } from "../engines/engine.ts";
 import { selectEngine } from "../engines/select.ts";
@@ -29,6 +29,7 @@ import type {
   SendCommand,
   SendMessage,
   SendTask,
+  WorkerStart,
 } from "./worker_messages.ts";
 
 /** How often the main thread hears of a device, in milliseconds: as often as it tells. */
@@ -37,14 +38,15 @@ const COUNTS_MS = 250;
 /** Numbers of packets that are told at once: a round may be of any length. */
 const PACKETS_TOLD = 4 * 1024;
 
-const port = parentPort!;
+/** This thread as a web worker, which starts in half of the time of one of node:worker_threads. */
+const thread = globalThis as unknown as Pick<Worker, "onmessage" | "postMessage">;
 
 const messages: unknown[] = [];
 let wake: () => void = () => {};
-port.on("message", (message: unknown) => {
-  messages.push(message);
+thread.onmessage = ({ data }: MessageEvent) => {
+  messages.push(data);
   wake();
-});
+};
 
 /** The next message of the main thread; none is lost while nobody waits. */
 async function nextMessage<T>(): Promise<T> {
@@ -52,8 +54,8 @@ async function nextMessage<T>(): Promise<T> {
   return messages.shift() as T;
 }
 
-function tell(message: ReceiveMessage | SendMessage): void {
-  port.postMessage(message);
+function tell(message: ReceiveMessage | SendMessage | WorkerStart): void {
+  thread.postMessage(message);
 }
 
 /** Makes a function that tells, a few times a second, what became of the pages on a device. */
@@ -213,8 +215,9 @@ async function send(task: SendTask): Promise<void> {
   }
 }
 
+takeWorkerSettings(await nextMessage<WorkerSettings>());
 // before there is anything to do: a spare worker has loaded everything when its channel comes
-nativeIo();
+tell({ type: "started", thread: nativeIo().thread_id() });
 const task = await nextMessage<ReceiveTask | SendTask | IdleTask>();
 try {
   if (task.kind === "receive") await receive(task);

@@ -6,7 +6,14 @@ import type { SharedRam } from "../ram/target.ts";
 import type { Address } from "../transport/address.ts";
 import type { ZeroPages } from "./sending_channel.ts";
 
-/** The first message to a worker: be a receiving channel. */
+/** The first message of a worker, which may have no task yet. */
+export interface WorkerStart {
+  type: "started";
+  /** The thread, as the kernel calls it. */
+  thread: number;
+}
+
+/** The first message to a worker but its settings: be a receiving channel. */
 export interface ReceiveTask {
   kind: "receive";
   id: number;

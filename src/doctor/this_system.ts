@@ -144,7 +144,7 @@ export function thisSystem(): System {
     doctorCommand: doctorCommand(),
     buildCommand: buildCommand(),
     fetchCommand: fetchCommand(),
-    shimDirectories: shimDirectories(),
+    shimDirectories: [...shimDirectories()],
     libraryPath: libraryPath.split(":").filter((directory) => directory !== ""),
     kernelRelease: () => isGranted({ name: "sys" }) ? os.release() : undefined,
     memlock: () => parseMemlock(readText(SPECIAL_FILE) ?? ""),

@@ -1,7 +1,7 @@
 /** SHA-256 of a block, in pieces, with the event loop alive in between. */
-import { createHash } from "node:crypto";
 import fs from "node:fs";
 import { setImmediate } from "node:timers/promises";
+import { nodeCrypto } from "../builtin_modules.ts";
 import { ImageError, VerificationError } from "../errors.ts";
 import type { FinishedBlock } from "./target.ts";
 
@@ -18,7 +18,7 @@ export async function sha256Of(
   length: number,
   read: (offset: number, size: number) => Uint8Array,
 ): Promise<string> {
-  const hash = createHash("sha256");
+  const hash = nodeCrypto().createHash("sha256");
   for (let offset = 0; offset < length; offset += PIECE) {
     hash.update(read(offset, Math.min(PIECE, length - offset)));
     await setImmediate();
@@ -60,7 +60,7 @@ async function hashFile(file: string, start: number, length: number): Promise<st
 }
 
 async function hashStretch(fd: number, start: number, length: number): Promise<string> {
-  const hash = createHash("sha256");
+  const hash = nodeCrypto().createHash("sha256");
   const buffers = [0, 1].map(() => new Uint8Array(Math.min(PIECE, length)));
   const readPiece = async (at: number): Promise<Uint8Array> => {
     const piece = buffers[at / PIECE % 2]!.subarray(0, length - at);

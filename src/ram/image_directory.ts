@@ -1,7 +1,7 @@
 /** The directory a VM is received into: it has its name only when it is whole and on disk. */
-import { createHash } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
+import { nodeCrypto } from "../builtin_modules.ts";
 import { ImageError, MultifdError } from "../errors.ts";
 import type { RamBlock } from "../protocol/ram_packet.ts";
 import { blockFileName } from "./block_file_name.ts";
@@ -126,7 +126,7 @@ export class ImageDirectory implements RamTarget {
         "device-state": {
           file: DEVICE_STATE_FILE,
           bytes: vm.tail.bytes.length,
-          sha256: createHash("sha256").update(vm.tail.bytes).digest("hex"),
+          sha256: nodeCrypto().createHash("sha256").update(vm.tail.bytes).digest("hex"),
           "vmdesc-bytes": vm.tail.descriptionBytes,
         },
         counters: vm.counters,

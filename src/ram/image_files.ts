@@ -1,7 +1,7 @@
 /** RAM to send that is in files: raw images, or a directory that was received. */
-import { createHash } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
+import { nodeCrypto } from "../builtin_modules.ts";
 import { ImageError, VerificationError } from "../errors.ts";
 import type { RamBlock } from "../protocol/ram_packet.ts";
 import {
@@ -135,7 +135,7 @@ export function readDeviceState(directory: string, manifest: Manifest): Uint8Arr
     throw imageError("Cannot read", file, error);
   }
   const expected = manifest["device-state"].sha256;
-  const received = createHash("sha256").update(bytes).digest("hex");
+  const received = nodeCrypto().createHash("sha256").update(bytes).digest("hex");
   if (received === expected) return bytes;
   throw new VerificationError(`${file} differs from its manifest: sha256`, { expected, received });
 }

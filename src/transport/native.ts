@@ -1,6 +1,6 @@
 /** Connections on the shim's sockets: file descriptors that any thread of the process can use. */
-import fs from "node:fs";
 import { alignedBytes, cString, errorName, nativeIo } from "../../ffi/io.ts";
+import { nodeFs } from "../builtin_modules.ts";
 import { PeerClosedError } from "../errors.ts";
 import { type Address, formatAddress } from "./address.ts";
 import type { Connection, Listener } from "./connection.ts";
@@ -356,7 +356,7 @@ export function listenNatively(
 /** As the runtime's listeners do; a name that is still there could not be listened on again. */
 function removeSocket(path: string): void {
   try {
-    fs.rmSync(path, { force: true });
+    nodeFs().rmSync(path, { force: true });
   } catch {
     // Deno did not grant it
   }

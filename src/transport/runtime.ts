@@ -1,6 +1,7 @@
 /** Connections on the runtime's own sockets: node:net, which Deno, Bun and Node all have. */
-import net from "node:net";
+import type { default as net } from "node:net";
 import { demand } from "../../ffi/permissions.ts";
+import { nodeNet } from "../builtin_modules.ts";
 import { type MultifdError, PeerClosedError } from "../errors.ts";
 import { type Address, formatAddress } from "./address.ts";
 import type { Connection, Listener } from "./connection.ts";
@@ -187,7 +188,7 @@ export function connectSocket(
 ): Promise<net.Socket> {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted();
-    const socket = net.connect({ ...target(address), allowHalfOpen: true });
+    const socket = nodeNet().connect({ ...target(address), allowHalfOpen: true });
     const abort = (): void => {
       socket.destroy();
       reject(signal.reason);
@@ -238,7 +239,7 @@ export function listenForSockets(
   let accepted = 0;
   return new Promise((resolve, reject) => {
     demand("net", formatAddress(address));
-    const server = net.createServer({ allowHalfOpen: true }, (socket) => {
+    const server = nodeNet().createServer({ allowHalfOpen: true }, (socket) => {
       onSocket(socket, `connection ${accepted++}`);
     });
     server.once("error", reject);

@@ -218,8 +218,8 @@ function checkHost(
  * Listens, and hands on who has done the handshake. A failed one ends nothing: whoever cannot
  * prove itself shall not be able to disturb.
  *
- * @param address Where; port 0 takes any.
  * @param credentials What to show, and whom to take.
+ * @param address Where; port 0 takes any.
  * @param most Most handshakes at once; one more drops the oldest.
  * @param onConnection Gets each connection.
  * @param onError Gets an error of the listener itself.
@@ -227,8 +227,8 @@ function checkHost(
  * @throws {PeerClosedError} If the address cannot be had.
  */
 export async function listenTls(
-  address: Address,
   credentials: ServerTls,
+  address: Address,
   most: number,
   onConnection: (connection: Connection) => void,
   onError: (error: Error) => void,

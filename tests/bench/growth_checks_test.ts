@@ -27,8 +27,7 @@ function measured(large: GrowthRun): Measured {
   const runs = [makeRun(2, 1, 1000, 100 * MIB), makeRun(16, 1, 1200, 240 * MIB), large];
   const load = { seconds: 1, others: 0, stolen: 0 };
   return {
-    memory: runs,
-    timed: runs,
+    migrations: runs,
     starts: [{ runtime: "deno", round: 1, firstPage: 151, listening: 90, load }],
     rates: [99, 97].map((mib, i) => ({
       runtime: "deno",
@@ -86,7 +85,7 @@ test("growthChecks() notices a receiver that keeps a part of the image", () => {
 test("growthChecks() does not call memory noisy because others compute", () => {
   const large = makeRun(2, 16, 16_000, 100 * MIB);
   const busy = measured(large);
-  for (const run of busy.timed) run.load.others = 0.5;
+  for (const run of busy.migrations) run.load.others = 0.5;
   const verdicts = growthChecks(busy).map(({ unit, verdict }) => `${unit} ${verdict}`);
   assertEquals(verdicts, [
     "x too noisy",

@@ -35,6 +35,13 @@ function reports(): Report[] {
       checks: [{ what: "start", ...check, verdict: "missed" }],
       runs: [],
     },
+    {
+      suite: "commands",
+      ...common,
+      notes: [],
+      checks: [{ what: "help", ...check, verdict: "none" }],
+      runs: [],
+    },
   ];
 }
 
@@ -51,7 +58,16 @@ test("scaleTo() keeps what is too large inside the plot", () => {
 
 test("renderPage() writes one whole page of every benchmark, which loads nothing", () => {
   const page = renderPage({ machine, reports: reports() });
-  for (const heading of ["Against QEMU", "Against C", "Growth", "by themselves", "Machine"]) {
+  for (
+    const heading of [
+      "Against QEMU",
+      "Against C",
+      "Growth",
+      "hyperfine",
+      "by themselves",
+      "Machine",
+    ]
+  ) {
     assertStringIncludes(page, heading);
   }
   assert(!/(src|href)="(?!data:)|@import|url\(|<script/.test(page), "it loads something");

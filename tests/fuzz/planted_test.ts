@@ -39,7 +39,7 @@ const PLANTS: Plant[] = [
   {
     name: "an off-by-one in the bound of a page",
     file: RAM_PACKET,
-    edit: ["if (offset + pageSize > block.usedLength) {", "if (offset > block.usedLength) {"],
+    edit: ["|| offset > last) return i;", "|| offset > usedLength) return i;"],
     target: "migrations",
     seed: 36,
     iterations: 12,

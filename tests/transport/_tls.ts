@@ -52,8 +52,8 @@ export async function listening(
     look();
   };
   const listener = await listenTls(
-    { host: HERE, port: 0 },
     loadServerTls({ ...identity, ...verify }),
+    { host: HERE, port: 0 },
     most,
     take(accepted),
     (error) => {

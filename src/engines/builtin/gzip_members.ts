@@ -1,5 +1,5 @@
 /** `gzip-members` on node:zlib: raw deflate inside, header and trailer of our own. */
-import zlib from "node:zlib";
+import { nodeZlib } from "../../builtin_modules.ts";
 import { CodecError, type PacketDecoder, type PacketEncoder } from "../engine.ts";
 import {
   GZIP_TRAILER_SIZE,
@@ -18,11 +18,11 @@ export function gzipMembersEncoder(level: number): PacketEncoder {
       let at = 0;
       for (let start = 0; start < pages.length; start += QZ_MEMBER_SOURCE_SIZE) {
         const source = pages.subarray(start, start + QZ_MEMBER_SOURCE_SIZE);
-        const body = zlib.deflateRawSync(source, { level });
+        const body = nodeZlib().deflateRawSync(source, { level });
         writeQzHeader(out.subarray(at, at + QZ_HEADER_SIZE), source.length, body.length);
         out.set(body, at + QZ_HEADER_SIZE);
         at += QZ_HEADER_SIZE + body.length;
-        view.setUint32(at, zlib.crc32(source), true);
+        view.setUint32(at, nodeZlib().crc32(source), true);
         view.setUint32(at + 4, source.length, true);
         at += GZIP_TRAILER_SIZE;
       }
@@ -59,7 +59,7 @@ function decodeMember(input: Uint8Array, out: Uint8Array): { used: number; size:
   const body = input.subarray(header.size);
   let info: { buffer: Uint8Array; engine: { bytesWritten: number } };
   try {
-    info = zlib.inflateRawSync(body, {
+    info = nodeZlib().inflateRawSync(body, {
       info: true,
       chunkSize: Math.max(64, Math.min(out.length, QZ_MEMBER_SOURCE_SIZE)),
       maxOutputLength: out.length,
@@ -75,7 +75,7 @@ function decodeMember(input: Uint8Array, out: Uint8Array): { used: number; size:
     });
   }
   const view = new DataView(body.buffer, body.byteOffset + deflated, GZIP_TRAILER_SIZE);
-  const crc = zlib.crc32(source);
+  const crc = nodeZlib().crc32(source);
   if (view.getUint32(0, true) !== crc) {
     throw new CodecError("bad data", {
       code: "CRC-32 differs",

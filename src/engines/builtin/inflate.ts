@@ -1,5 +1,5 @@
 /** node:zlib's one-shot inflate, with every size checked. */
-import zlib from "node:zlib";
+import { nodeZlib } from "../../builtin_modules.ts";
 import { CodecError } from "../engine.ts";
 
 interface InflateOptions {
@@ -7,13 +7,13 @@ interface InflateOptions {
   page?: number;
 }
 
-type Inflate = typeof zlib.inflateRawSync;
+type Inflate = ReturnType<typeof nodeZlib>["inflateRawSync"];
 /** What the runtime returns with `info: true`, which its types do not say. */
 type Info = { buffer: Uint8Array; engine: { bytesWritten: number } };
 
 /** Inflates a raw deflate stream to exactly `out.length` bytes, using all input. */
 export function inflateRaw(input: Uint8Array, out: Uint8Array, options: InflateOptions = {}): void {
-  inflate(zlib.inflateRawSync, input, out, options);
+  inflate(nodeZlib().inflateRawSync, input, out, options);
 }
 
 /** Inflates a zlib stream, Adler-32 checked, to exactly `out.length` bytes. */
@@ -22,7 +22,7 @@ export function inflateZlib(
   out: Uint8Array,
   options: InflateOptions = {},
 ): void {
-  inflate(zlib.inflateSync, input, out, options);
+  inflate(nodeZlib().inflateSync, input, out, options);
 }
 
 function inflate(call: Inflate, input: Uint8Array, out: Uint8Array, options: InflateOptions): void {

@@ -1,5 +1,6 @@
 /** `deflate-pages` and `zlib-pages` on node:zlib: one call per page. */
-import zlib from "node:zlib";
+import type { ZlibOptions } from "node:zlib";
+import { nodeZlib } from "../../builtin_modules.ts";
 import type { PageDecoder, PageEncoder } from "../engine.ts";
 import { inflateRaw, inflateZlib } from "./inflate.ts";
 
@@ -8,12 +9,12 @@ const WINDOW_BITS = 12;
 /** What UADK writes; with a small window node:zlib would write `48 0d`. */
 const ZLIB_HEADER = [0x78, 0x9c];
 
-type Deflate = (page: Uint8Array, options: zlib.ZlibOptions) => Uint8Array;
+type Deflate = (page: Uint8Array, options: ZlibOptions) => Uint8Array;
 type Inflate = typeof inflateRaw;
 
 /** Pages as raw deflate streams. */
 export const deflatePagesEncoder = (pageSize: number): PageEncoder =>
-  encoder(zlib.deflateRawSync, pageSize);
+  encoder(nodeZlib().deflateRawSync, pageSize);
 /** Pages as zlib streams. */
 export const zlibPagesEncoder = (pageSize: number): PageEncoder => encoder(deflateZlib, pageSize);
 /** Pages from raw deflate streams. */
@@ -21,8 +22,8 @@ export const deflatePagesDecoder = (pageSize: number): PageDecoder => decoder(in
 /** Pages from zlib streams, Adler-32 checked. */
 export const zlibPagesDecoder = (pageSize: number): PageDecoder => decoder(inflateZlib, pageSize);
 
-function deflateZlib(page: Uint8Array, options: zlib.ZlibOptions): Uint8Array {
-  const packed = zlib.deflateSync(page, options);
+function deflateZlib(page: Uint8Array, options: ZlibOptions): Uint8Array {
+  const packed = nodeZlib().deflateSync(page, options);
   packed.set(ZLIB_HEADER);
   return packed;
 }

@@ -1,9 +1,8 @@
 /** `zlib-stream` on node:zlib's synchronous calls. */
-import zlib from "node:zlib";
+import { nodeZlib } from "../../builtin_modules.ts";
 import { CodecError, type PacketDecoder, type PacketEncoder } from "../engine.ts";
 import { inflateRaw } from "./inflate.ts";
 
-const { Z_SYNC_FLUSH } = zlib.constants;
 const WINDOW_SIZE = 32 * 1024;
 const SYNC_FLUSH_TAIL = [0x00, 0x00, 0xff, 0xff];
 /** An empty last block: behind anything but a whole block, it is no end. */
@@ -11,13 +10,14 @@ const LAST_BLOCK = [0x03, 0x00];
 
 /** Each packet is compressed on its own: a stream may always start a new window. */
 export function zlibStreamEncoder(level: number): PacketEncoder {
+  const { Z_SYNC_FLUSH } = nodeZlib().constants;
   let first = true;
   return {
     encode(pages, out) {
       const head = first ? 2 : 0;
       if (first) out.set([0x78, 0x01]);
       first = false;
-      const body = zlib.deflateRawSync(pages, { level, finishFlush: Z_SYNC_FLUSH });
+      const body = nodeZlib().deflateRawSync(pages, { level, finishFlush: Z_SYNC_FLUSH });
       out.set(body, head);
       return head + body.length;
     },

@@ -1,18 +1,20 @@
 /** `zstd-stream` on node:zlib. */
-import zlib from "node:zlib";
+import { nodeZlib } from "../../builtin_modules.ts";
 import { CodecError, type PacketDecoder, type PacketEncoder } from "../engine.ts";
 import { type FramePart, ZstdFrames } from "../zstd_frames.ts";
 import { asCodecError } from "./inflate.ts";
 
 /** Level 20, QEMU's highest, has a window of 2^25; libzstd would take 2^27 from anyone. */
-const LARGEST_WINDOW = { [zlib.constants.ZSTD_d_windowLogMax]: 25 };
+const largestWindow = (): Record<number, number> => ({
+  [nodeZlib().constants.ZSTD_d_windowLogMax]: 25,
+});
 
 /** A frame per packet: nothing to carry over, and QEMU reads it as it reads its own. */
 export function zstdStreamEncoder(level: number): PacketEncoder {
-  const params = { [zlib.constants.ZSTD_c_compressionLevel]: level };
+  const params = { [nodeZlib().constants.ZSTD_c_compressionLevel]: level };
   return {
     encode(pages, out) {
-      const frame = zlib.zstdCompressSync(pages, { params });
+      const frame = nodeZlib().zstdCompressSync(pages, { params });
       out.set(frame);
       return frame.length;
     },
@@ -52,9 +54,9 @@ export function zstdStreamDecoder(): PacketDecoder {
 function decodeFrame(input: Uint8Array, out: Uint8Array): number {
   let content: Uint8Array;
   try {
-    content = zlib.zstdDecompressSync(input, {
+    content = nodeZlib().zstdDecompressSync(input, {
       maxOutputLength: Math.max(1, out.length),
-      params: LARGEST_WINDOW,
+      params: largestWindow(),
     });
   } catch (error) {
     throw asCodecError(error, out.length);
@@ -68,7 +70,7 @@ function decodeFrame(input: Uint8Array, out: Uint8Array): number {
 
 /** A frame that goes on from packet to packet. */
 class OpenFrame {
-  readonly #stream = zlib.createZstdDecompress({ params: LARGEST_WINDOW });
+  readonly #stream = nodeZlib().createZstdDecompress({ params: largestWindow() });
   #out: Uint8Array = new Uint8Array(0);
   #filled = 0;
   #settle: ((fault?: CodecError) => void) | undefined;
