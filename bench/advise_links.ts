@@ -40,7 +40,7 @@ import {
   RUNTIMES,
   start,
 } from "./_process.ts";
-import { destinationArgs, findQemu, Qemu, type QemuProgram } from "./_qemu.ts";
+import { BLOCK, destinationArgs, findQemu, Qemu, type QemuProgram } from "./_qemu.ts";
 import { measureQemu, type QemuCosts } from "./_qemu_costs.ts";
 import { runBenchmark } from "./_report.ts";
 import { rangeText, type Spread, spreadOf } from "./_statistics.ts";
@@ -179,7 +179,9 @@ function ourFarEnd(runtime: string, ends: Ends): FarEnd {
 
 function qemuFarEnd(program: QemuProgram, ends: Ends): FarEnd {
   const there = { ...program, command: [...far.prefix, ...program.command] };
-  const qemu = new Qemu(there, destinationArgs(size));
+  // a file in memory, as our destination's: huge pages of memory of its own would cost it more
+  fs.mkdirSync(out);
+  const qemu = new Qemu(there, destinationArgs(size, path.join(out, BLOCK)));
   let before = 0;
   return {
     async listen() {

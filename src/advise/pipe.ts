@@ -1,4 +1,6 @@
 /** What a migration costs besides its codec: looking for zero pages, copies, sockets, writes. */
+import { medianOf } from "./statistics.ts";
+
 /** Seconds of one core, of a sender or a receiver. */
 export interface SideCosts {
   /** Once per migration. */
@@ -57,7 +59,7 @@ export interface PackedCodec {
   decode: number;
 }
 
-/** Tells the costs apart; of several runs the cheapest, for what disturbs a run only adds. */
+/** Tells the costs apart, by the middle one of several runs. */
 export function fitPipe(
   runs: CalibrationRuns,
   codec: PackedCodec,
@@ -66,11 +68,11 @@ export function fitPipe(
   const pagesOf = (of: readonly CalibrationRun[]): number => of[0]!.pages;
   const { small, zero, packed, plain } = runs;
   const side = (cpu: "sendCpu" | "receiveCpu", perPackedPage: number): SideCosts => {
-    const least = (of: readonly CalibrationRun[]): number => Math.min(...of.map((run) => run[cpu]));
-    const slope = (least(plain) - least(small)) / (pagesOf(plain) - pagesOf(small));
-    const fixed = Math.max(0, least(small) - pagesOf(small) * slope);
+    const middle = (of: readonly CalibrationRun[]): number => medianOf(of.map((run) => run[cpu]));
+    const slope = (middle(plain) - middle(small)) / (pagesOf(plain) - pagesOf(small));
+    const fixed = Math.max(0, middle(small) - pagesOf(small) * slope);
     const beyond = (of: readonly CalibrationRun[], perPage: number): number =>
-      Math.max(0, least(of) - fixed - perPage * pagesOf(of));
+      Math.max(0, middle(of) - fixed - perPage * pagesOf(of));
     const perPage = beyond(zero, 0) / pagesOf(zero);
     const perDataPage = beyond(packed, perPage + perPackedPage) / pagesOf(packed);
     const perWireByte = beyond(plain, perPage + perDataPage) / plain[0]!.wireBytes;
@@ -80,7 +82,7 @@ export function fitPipe(
   const receive = side("receiveCpu", codec.decode);
   const passOf = ({ perPage, perDataPage, perWireByte }: SideCosts): number =>
     pagesOf(small) * (perPage + perDataPage) + small[0]!.wireBytes * perWireByte;
-  const time = Math.min(...small.map(({ time }) => time));
+  const time = medianOf(small.map(({ time }) => time));
   return {
     origin: "measured",
     isThreaded,

@@ -88,6 +88,8 @@ export class ChannelWorker<Message extends { type: string }> {
     const timer = setTimeout(() => this.#ended.resolve(), STOP_MS);
     await this.#ended.promise;
     clearTimeout(timer);
+    // nothing that comes late starts the look again
+    this.#worker.onmessage = null;
     clearInterval(this.#look);
     this.#worker.terminate();
   }
