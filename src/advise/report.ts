@@ -139,9 +139,10 @@ const SECONDS: Axis = {
   format: (seconds) => durationText(seconds * 1000),
 };
 const LINK: Axis = {
-  title: "link",
+  title: "link, Gbit/s",
   marks: [1e8, 2.5e8, 5e8, 1e9, 2.5e9, 5e9, 1e10, 2.5e10, 5e10, 1e11, 4e11],
-  format: linkText,
+  // with its unit one would lie on the next
+  format: (bits) => String(bits / 1e9),
 };
 const CHANNEL: Axis = { title: "channels", marks: [1, 2, 4, 8, 16, 32], format: String };
 const CPU: Axis = {
