@@ -82,10 +82,10 @@ export type {
   CodecOptions,
   Engine,
   EngineCounts,
-  MaybePromise,
   PacketDecoder,
   PacketEncoder,
   PageDecoder,
   PageEncoder,
 } from "./src/engines/engine.ts";
 export { CodecError } from "./src/engines/engine.ts";
+export type { MaybePromise } from "./src/maybe_promise.ts";

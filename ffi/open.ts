@@ -6,7 +6,7 @@ import type { NativeSymbols, NativeType } from "./symbols.ts";
 
 /** What a native type is in JavaScript. */
 type Value<T extends NativeType> = T extends "u64" | "i64" ? bigint
-  : T extends "buffer" ? Uint8Array | Uint32Array | Float64Array | BigInt64Array | null
+  : T extends "buffer" ? Uint8Array | Int32Array | Uint32Array | Float64Array | BigInt64Array | null
   : T extends "void" ? void
   : number;
 
@@ -66,6 +66,7 @@ const BUN_TYPES: Record<NativeType, string> = {
   u32: "u32",
   i64: "i64",
   u64: "u64",
+  f64: "f64",
   buffer: "ptr",
   void: "void",
 };

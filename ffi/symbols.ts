@@ -1,7 +1,7 @@
 /** The shim's functions as data, in the words of Deno.dlopen; ffi/open.ts renders them for Bun. */
 
 /** Types that cross the boundary: numbers, 64-bit numbers as bigint, views of memory. */
-export type NativeType = "i32" | "u32" | "i64" | "u64" | "buffer" | "void";
+export type NativeType = "i32" | "u32" | "i64" | "u64" | "f64" | "buffer" | "void";
 
 /** A function of the shim. */
 export interface NativeFunction {
@@ -61,7 +61,7 @@ export const CODEC_SYMBOLS = {
 } as const satisfies NativeSymbols;
 
 /** The ABI of io.h that is expected: IO_ABI. */
-export const IO_ABI = 5;
+export const IO_ABI = 6;
 
 /** io.h. */
 export const IO_SYMBOLS = {
@@ -140,8 +140,34 @@ export const IO_SYMBOLS = {
       /* pages */ "buffer",
       /* count */ "u32",
       /* page_size */ "u32",
-      /* normal */ "buffer",
-      /* zeros */ "buffer",
+      /* first */ "f64",
+      /* ordinals */ "buffer",
+      /* offsets */ "buffer",
+    ],
+    result: "i32",
+  },
+  offsets_read: {
+    parameters: [
+      /* from */ "buffer",
+      /* count */ "u32",
+      /* page_size */ "u32",
+      /* used_length */ "f64",
+      /* into */ "buffer",
+    ],
+    result: "i32",
+  },
+  offsets_write: {
+    parameters: [/* offsets */ "buffer", /* count */ "u32", /* into */ "buffer"],
+    result: "i32",
+  },
+  pages_mark: {
+    parameters: [
+      /* words */ "buffer",
+      /* word_count */ "u32",
+      /* offsets */ "buffer",
+      /* count */ "u32",
+      /* page_size */ "u32",
+      /* again */ "buffer",
     ],
     result: "i32",
   },

@@ -32,6 +32,7 @@ export const SOURCES: readonly string[] = [
   "io.h",
   "isal.c",
   "libdeflate.c",
+  "pages.c",
   "qatzip.c",
   "qpl.c",
   "software.c",

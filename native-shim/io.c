@@ -399,33 +399,6 @@ int32_t file_write_pages(int32_t fd, const uint8_t *pages, const double *offsets
 	return 0;
 }
 
-static bool is_zero(const uint8_t *page, uint32_t size)
-{
-	/* each byte equals the next, and the first is zero */
-	return page[0] == 0 && memcmp(page, page + 1, size - 1) == 0;
-}
-
-int32_t pages_sort(const uint8_t *pages, uint32_t count, uint32_t page_size, uint32_t *normal,
-		   uint32_t *zeros)
-{
-	uint32_t with_data = 0;
-
-	if (count > MAX_PAGES || page_size < 2 || page_size > MAX_SIZE / MAX_PAGES)
-		return -EINVAL;
-	for (uint32_t i = 0; i < count; i++) {
-		if (is_zero(pages + (size_t)i * page_size, page_size))
-			zeros[i - with_data] = i;
-		else
-			normal[with_data++] = i;
-	}
-	return (int32_t)with_data;
-}
-
-uint32_t bytes_to_aligned(const uint8_t *bytes, uint32_t unit)
-{
-	return unit == 0 ? 0 : (uint32_t)(-(uintptr_t)bytes & (unit - 1));
-}
-
 int32_t io_close(int32_t fd)
 {
 	return close(fd) < 0 ? -errno : 0;

@@ -1,5 +1,5 @@
 /*
- * io.h: blocking sockets and files for a channel's own thread.
+ * io.h: blocking sockets, files and loops over pages, for a channel's own thread.
  *
  * Results below zero are -errno; zero and above are what the function gives. Nothing
  * is kept between calls, nothing is global, and every buffer is the caller's.
@@ -12,7 +12,7 @@
 #define IO_EXPORT __attribute__((visibility("default")))
 
 /* Changes whenever a caller must: the loader refuses another. */
-#define IO_ABI 5
+#define IO_ABI 6
 
 IO_EXPORT uint32_t io_abi(void);
 
@@ -76,11 +76,30 @@ IO_EXPORT int32_t file_write_pages(int32_t fd, const uint8_t *pages, const doubl
 				   uint32_t count, uint32_t page_size);
 
 /*
- * Tells pages with data from pages that are all zero: their ordinals, in order. Both
- * lists have room for count. Returns how many have data.
+ * Tells pages with data from pages that are all zero: the ordinals of those with data, then
+ * of the others, each in order, and the same pages' offsets in their block, where the first
+ * of all is at first (whole numbers, as doubles). Returns how many have data.
  */
 IO_EXPORT int32_t pages_sort(const uint8_t *pages, uint32_t count, uint32_t page_size,
-			     uint32_t *normal, uint32_t *zeros);
+			     double first, uint32_t *ordinals, double *offsets);
+
+/*
+ * Reads offsets, u64s of a packet's header, up to one that is no multiple of the page size
+ * or leaves no room for a page in the block. Returns how many.
+ */
+IO_EXPORT int32_t offsets_read(const uint8_t *from, uint32_t count, uint32_t page_size,
+			       double used_length, double *into);
+
+/* Writes offsets as the u64s of a packet's header. */
+IO_EXPORT int32_t offsets_write(const double *offsets, uint32_t count, uint8_t *into);
+
+/*
+ * Marks the pages at some offsets in a set of one bit each, which threads may share. The
+ * offsets of those that were marked already go to again, which has room for count. Returns
+ * how many were.
+ */
+IO_EXPORT int32_t pages_mark(uint32_t *words, uint32_t word_count, const double *offsets,
+			     uint32_t count, uint32_t page_size, double *again);
 
 /* How many bytes lie before the next address that is a multiple of unit, a power of two. */
 IO_EXPORT uint32_t bytes_to_aligned(const uint8_t *bytes, uint32_t unit);

@@ -16,6 +16,7 @@
 export * from "./errors.ts";
 export * from "./protocol/greeting.ts";
 export * from "./protocol/ram_packet.ts";
+export * from "./protocol/ram_packet_header.ts";
 export * from "./protocol/device_state_packet.ts";
 export * from "./protocol/main_channel.ts";
 export * from "./protocol/main_channel_event.ts";
@@ -28,3 +29,4 @@ export * from "./protocol/vm_tail.ts";
 export * from "./methods/method.ts";
 export * from "./methods/registry.ts";
 export * from "./engines/engine.ts";
+export type { MaybePromise } from "./maybe_promise.ts";

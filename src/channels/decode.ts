@@ -1,6 +1,7 @@
 /** A payload back into pages, and what is wrong with it in the packet's terms. */
 import { CodecError } from "../engines/engine.ts";
 import { VerificationError } from "../errors.ts";
+import type { MaybePromise } from "../maybe_promise.ts";
 import type { MethodReceiver } from "../methods/method.ts";
 
 const DESCRIPTION = {
@@ -28,21 +29,27 @@ export interface AnnouncedPayload {
  * @param pages Where the pages go: exactly the packet's normal pages.
  * @throws {VerificationError} If it does not give them; where a page is to blame, with its offset.
  */
-export async function decodePayload(
+export function decodePayload(
   receiver: MethodReceiver,
-  { method, offsets, payload }: AnnouncedPayload,
+  announced: AnnouncedPayload,
   pages: Uint8Array,
-): Promise<void> {
+): MaybePromise<void> {
   try {
-    await receiver.receive(payload, pages);
+    const decoded = receiver.receive(announced.payload, pages);
+    return decoded?.catch((error) => fail(error, announced));
   } catch (error) {
-    if (!(error instanceof CodecError)) throw error;
-    const { page, fault, expected, received, code } = error;
-    const what = page === undefined ? "payload" : `page ${page} of the payload`;
-    throw new VerificationError(
-      `Cannot decode ${method}, ${what} is ${DESCRIPTION[fault]}`,
-      { expected, received, code, offset: page === undefined ? undefined : offsets[page] },
-      { cause: error },
-    );
+    fail(error, announced);
   }
+}
+
+/** Throws what is wrong with a payload in its packet's terms. */
+function fail(error: unknown, { method, offsets }: AnnouncedPayload): never {
+  if (!(error instanceof CodecError)) throw error;
+  const { page, fault, expected, received, code } = error;
+  const what = page === undefined ? "payload" : `page ${page} of the payload`;
+  throw new VerificationError(
+    `Cannot decode ${method}, ${what} is ${DESCRIPTION[fault]}`,
+    { expected, received, code, offset: page === undefined ? undefined : offsets[page] },
+    { cause: error },
+  );
 }

@@ -44,6 +44,7 @@ export class MethodAgreement {
    */
   of(flags: number): AgreedMethod {
     const flag = flags & METHOD_MASK;
+    if (this.#agreed?.method.flag === flag) return this.#agreed;
     const method = methodByFlag(flag);
     const received = method?.name ?? hex(flag);
     if (this.#state.methodFlag === undefined && method === undefined) {

@@ -39,7 +39,8 @@ export class PageWork {
   /** The next run of pages; undefined when all are handed out. */
   next(): PageRun | undefined {
     let index = Atomics.add(this.#counters, NEXT_RUN, 1);
-    for (const [block, { usedLength }] of this.#blocks.entries()) {
+    for (let block = 0; block < this.#blocks.length; block++) {
+      const { usedLength } = this.#blocks[block]!;
       const runs = Math.ceil(usedLength / PACKET_SIZE);
       if (index < runs) {
         const offset = index * PACKET_SIZE;

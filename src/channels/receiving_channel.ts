@@ -1,7 +1,8 @@
 /** A multifd channel on the receiving side: packets in, pages out, a stop at each SYNC. */
-import type { EngineCounts } from "../engines/engine.ts";
+import type { Engine, EngineCounts } from "../engines/engine.ts";
 import { MultifdError, PeerClosedError, ProtocolError, UnsupportedError } from "../errors.ts";
-import type { MethodReceiver } from "../methods/method.ts";
+import { andThen, type MaybePromise } from "../maybe_promise.ts";
+import type { Method, MethodReceiver } from "../methods/method.ts";
 import { MAX_PAYLOAD_SIZE } from "../methods/method.ts";
 import {
   DEVICE_STATE_HEADER_SIZE,
@@ -10,13 +11,11 @@ import {
 import {
   FLAG_DEVICE_STATE,
   FLAG_SYNC,
-  pagesPerPacket,
   parsePacketStart,
-  parseRamPacket,
   type RamBlock,
   type RamPacket,
-  ramPacketHeaderSize,
 } from "../protocol/ram_packet.ts";
+import { type OffsetLoops, RamPacketHeader } from "../protocol/ram_packet_header.ts";
 import { allocate, type Connection } from "../transport/connection.ts";
 import { ChannelClock, type ChannelCounters, makeCounters } from "./counters.ts";
 import { decodePayload } from "./decode.ts";
@@ -36,6 +35,7 @@ export class ReceivingChannel {
   readonly #session: ChannelSession;
   readonly #clock: ChannelClock;
   readonly #written: WriteBehind;
+  readonly #loops: OffsetLoops | undefined;
   #payload: Uint8Array | undefined;
   #receiver: MethodReceiver | undefined;
   #engineCounts: EngineCounts | undefined;
@@ -45,7 +45,9 @@ export class ReceivingChannel {
     connection: Connection,
     session: ChannelSession,
     counters: ChannelCounters = makeCounters(id),
+    loops?: OffsetLoops,
   ) {
+    this.#loops = loops;
     this.counters = counters;
     this.#clock = new ChannelClock(counters);
     this.#connection = connection;
@@ -69,19 +71,21 @@ export class ReceivingChannel {
     let empty = 0;
     try {
       const pageSize = await this.#session.pageSize;
-      const header = new Uint8Array(ramPacketHeaderSize(pageSize));
-      // used again for each packet: thousands of arrays keep a thread's collector busy
-      const offsets = new Float64Array(pagesPerPacket(pageSize));
+      const header = new RamPacketHeader(pageSize, undefined, this.#loops);
       for (;;) {
         packet = undefined;
         this.#clock.start();
-        if (!await this.#readHeader(header)) return;
+        const read = this.#readHeader(header.bytes);
+        if (!(typeof read === "boolean" ? read : await read)) return;
         const blocks = counters.syncs > 0 ? this.#session.ram?.blocks : undefined;
-        packet = parseRamPacket(header, pageSize, blocks ?? NO_BLOCKS, offsets);
+        packet = header.parse(blocks ?? NO_BLOCKS);
         this.#checkNotOver(packet);
         this.#session.packetNumbers.add(packet);
         if (packet.normalPages === 0) this.#clock.waited();
-        if (packet.block !== undefined) await this.#receivePages(packet, pageSize);
+        if (packet.block !== undefined) {
+          const received = this.#receivePages(packet, pageSize);
+          if (received !== undefined) await received;
+        }
         counters.packets++;
         counters.bytes = this.#connection.bytesRead;
         const isSync = (packet.flags & FLAG_SYNC) !== 0;
@@ -111,22 +115,27 @@ export class ReceivingChannel {
   }
 
   /** Reads a header; false at an end of the stream that is no failure. */
-  async #readHeader(header: Uint8Array): Promise<boolean> {
+  #readHeader(header: Uint8Array): MaybePromise<boolean> {
     // a device-state packet is shorter than any RAM header, and may be the last thing sent
     const start = header.subarray(0, DEVICE_STATE_HEADER_SIZE);
     if (this.#session.isEnding && this.#connection.hasMore?.() === false) this.#session.quiet();
-    const read = await this.#connection.read(start);
-    if (read === 0) return this.#end();
-    if (read < start.length) throw this.#cutShort("a packet's header", header.length, read);
-    if (this.counters.syncs === 0) this.#checkFirst(start);
-    if ((parsePacketStart(start) & FLAG_DEVICE_STATE) !== 0) {
-      const { idstr } = parseDeviceStatePacket(start);
-      throw new UnsupportedError(`Cannot take this migration: VFIO device state of "${idstr}"`);
-    }
-    const rest = header.subarray(start.length);
-    const more = await this.#connection.read(rest);
-    if (more === rest.length) return true;
-    throw this.#cutShort("a packet's header", header.length, read + more);
+    return andThen(this.#connection.read(start), (read) => {
+      if (read === 0) return this.#end();
+      if (read < start.length) throw this.#cutShort("a packet's header", header.length, read);
+      const flags = parsePacketStart(start);
+      if (this.counters.syncs === 0 && (flags & FLAG_SYNC) === 0) {
+        throw new ProtocolError("Channel's first packet is not the set-up SYNC");
+      }
+      if ((flags & FLAG_DEVICE_STATE) !== 0) {
+        const { idstr } = parseDeviceStatePacket(start);
+        throw new UnsupportedError(`Cannot take this migration: VFIO device state of "${idstr}"`);
+      }
+      const rest = header.subarray(start.length);
+      return andThen(this.#connection.read(rest), (more) => {
+        if (more === rest.length) return true;
+        throw this.#cutShort("a packet's header", header.length, read + more);
+      });
+    });
   }
 
   #end(): boolean {
@@ -135,11 +144,6 @@ export class ReceivingChannel {
       return false;
     }
     throw new PeerClosedError("Peer closed the channel before the end of RAM");
-  }
-
-  #checkFirst(start: Uint8Array): void {
-    if ((parsePacketStart(start) & FLAG_SYNC) !== 0) return;
-    throw new ProtocolError("Channel's first packet is not the set-up SYNC");
   }
 
   /** QEMU 7.2 and 8 may send an empty packet after the last SYNC; nothing else may come there. */
@@ -157,43 +161,62 @@ export class ReceivingChannel {
     );
   }
 
-  async #receivePages(packet: RamPacket, pageSize: number): Promise<void> {
+  #receivePages(packet: RamPacket, pageSize: number): MaybePromise<void> {
     const { normalPages, zeroPages, nextPacketSize, offsets } = packet;
-    const { method, engine } = this.#session.methodOf(packet.flags);
     const ram = this.#session.ram!;
-    if (normalPages > 0) {
-      method.checkPayloadSize(nextPacketSize, normalPages, pageSize);
-      const pages = this.#written.room.subarray(0, normalPages * pageSize);
-      // uncompressed pages need no second place
-      const isPlain = method.name === "none";
-      if (!isPlain) this.#payload ??= allocate(this.#connection, MAX_PAYLOAD_SIZE);
-      const payload = isPlain ? pages : this.#payload!.subarray(0, nextPacketSize);
-      const read = await this.#connection.read(payload);
-      if (read < payload.length) throw this.#cutShort("a payload", payload.length, read);
-      this.#clock.waited();
-      if (!isPlain) {
-        const level = method.levels?.default ?? 0;
-        const { fallback, verify } = this.#session;
-        this.#receiver ??= await setUpReceiver(
-          method,
-          { pageSize, engine, level, fallback, verify },
-          () => this.counters.verifyCaught++,
-        );
-        await decodePayload(this.#receiver, { method: method.name, offsets, payload }, pages);
-        this.#clock.computed();
-      }
+    const finish = (): void => {
+      if (zeroPages > 0) ram.zeroPages(packet.block!, offsets.subarray(normalPages));
+      this.counters.normalPages += normalPages;
+      this.counters.zeroPages += zeroPages;
+    };
+    const { method, engine } = this.#session.methodOf(packet.flags);
+    if (normalPages === 0) {
+      // what came first is written first
+      this.#written.flush(ram);
+      return finish();
+    }
+    method.checkPayloadSize(nextPacketSize, normalPages, pageSize);
+    const pages = this.#written.room.subarray(0, normalPages * pageSize);
+    // uncompressed pages need no second place
+    const isPlain = method.name === "none";
+    if (!isPlain) this.#payload ??= allocate(this.#connection, MAX_PAYLOAD_SIZE);
+    const payload = isPlain ? pages : this.#payload!.subarray(0, nextPacketSize);
+    const write = (): void => {
       this.#written.write(ram, {
         packet: this.counters.packets,
         block: packet.block!,
-        offsets: offsets.subarray(0, normalPages),
+        offsets: zeroPages === 0 ? offsets : offsets.subarray(0, normalPages),
         pages,
       });
-    } else {
-      // what came first is written first
-      this.#written.flush(ram);
-    }
-    ram.zeroPages(packet.block!, offsets.subarray(normalPages));
-    this.counters.normalPages += normalPages;
-    this.counters.zeroPages += zeroPages;
+      finish();
+    };
+    return andThen(this.#connection.read(payload), (read) => {
+      if (read < payload.length) throw this.#cutShort("a payload", payload.length, read);
+      this.#clock.waited();
+      if (isPlain) return write();
+      return andThen(
+        this.#receiver ?? this.#setUp(method, engine, pageSize),
+        (receiver) =>
+          andThen(decodePayload(receiver, { method: method.name, offsets, payload }, pages), () => {
+            this.#clock.computed();
+            write();
+          }),
+      );
+    });
+  }
+
+  async #setUp(
+    method: Method,
+    engine: Engine | undefined,
+    pageSize: number,
+  ): Promise<MethodReceiver> {
+    const { fallback, verify } = this.#session;
+    const level = method.levels?.default ?? 0;
+    const context = { pageSize, engine, level, fallback, verify };
+    return this.#receiver = await setUpReceiver(
+      method,
+      context,
+      () => this.counters.verifyCaught++,
+    );
   }
 }

@@ -1,18 +1,20 @@
 /** A multifd channel on the sending side: pages in, packets out. */
+import { andThen, type MaybePromise } from "../maybe_promise.ts";
 import type { Method, MethodSender } from "../methods/method.ts";
 import { MAX_PAYLOAD_SIZE } from "../methods/method.ts";
 import { encodeGreeting } from "../protocol/greeting.ts";
 import {
-  encodeRamPacket,
   PACKET_SIZE,
   pagesPerPacket,
   ramPacketHeaderSize,
   syncPacket,
 } from "../protocol/ram_packet.ts";
+import { RamPacketHeader } from "../protocol/ram_packet_header.ts";
+import { takeAllPages } from "../ram/sort_pages.ts";
 import type { RamSource } from "../ram/target.ts";
-import { isZeroPage } from "../ram/zero_page.ts";
 import { allocate, type Connection } from "../transport/connection.ts";
 import { ChannelClock, type ChannelCounters, makeCounters } from "./counters.ts";
+import { type PageLoops, pageLoops } from "./page_loops.ts";
 import type { PageWork } from "./page_work.ts";
 import type { RateLimit } from "./rate_limit.ts";
 
@@ -37,8 +39,8 @@ export interface SendingChannelOptions {
   source: Pick<RamSource, "blocks" | "read">;
   /** What there is to send. */
   work: PageWork;
-  /** Finds zero pages; in TypeScript where it is missing. */
-  sortPages?: PageSorter | undefined;
+  /** The loops over a packet's pages; in TypeScript where they are missing. */
+  loops?: PageLoops | undefined;
   /** Sends zero pages on the main channel, for `legacy`. */
   sendZeroPages: (block: string, offsets: Float64Array) => Promise<void> | void;
   /** The rate that all channels keep to; undefined for none. */
@@ -50,7 +52,7 @@ export interface SendingChannelOptions {
 /** A packet as it is on the wire, while it is made or kept. */
 interface PacketBuffer {
   bytes: Uint8Array;
-  header: Uint8Array;
+  header: RamPacketHeader;
   payload: Uint8Array;
 }
 
@@ -74,9 +76,11 @@ export class SendingChannel {
   }
 
   #makeBuffer(): PacketBuffer {
-    const headerSize = ramPacketHeaderSize(this.#options.pageSize);
-    const bytes = allocate(this.#options.connection, headerSize + MAX_PAYLOAD_SIZE);
-    return { bytes, header: bytes.subarray(0, headerSize), payload: bytes.subarray(headerSize) };
+    const { connection, pageSize, loops } = this.#options;
+    const headerSize = ramPacketHeaderSize(pageSize);
+    const bytes = allocate(connection, headerSize + MAX_PAYLOAD_SIZE);
+    const header = new RamPacketHeader(pageSize, bytes.subarray(0, headerSize), loops);
+    return { bytes, header, payload: bytes.subarray(headerSize) };
   }
 
   /** Sends the greeting. */
@@ -86,47 +90,43 @@ export class SendingChannel {
 
   /** Ends a round on this channel. */
   async sync(): Promise<void> {
-    const packet = syncPacket(this.#options.work.nextPacketNum());
     const { header } = this.#packet;
-    encodeRamPacket(packet, this.#options.pageSize, header);
+    header.encode(syncPacket(this.#options.work.nextPacketNum()));
     this.counters.packets++;
     this.counters.syncs++;
     this.#clock.start();
-    await this.#waitFor(header.length);
-    await this.#write(header);
+    await this.#waitFor(header.bytes.length);
+    await this.#write(header.bytes);
     this.#clock.waited();
   }
 
   /** Sends pages until there are no more. */
   async sendAll(): Promise<void> {
     const { source, work, pageSize, zeroPages: zeroMode } = this.#options;
-    const sort = zeroMode === "none" ? takeAll : this.#options.sortPages ?? sortPages;
+    const { sortPages } = this.#options.loops ?? pageLoops;
+    const sort = zeroMode === "none" ? takeAllPages : sortPages;
     // used again for each packet: thousands of arrays keep a thread's collector busy
     const buffer = allocate(this.#options.connection, PACKET_SIZE);
-    const normal = new Uint32Array(pagesPerPacket(pageSize));
-    const zeros = new Uint32Array(normal.length);
-    const offsets = new Float64Array(normal.length);
+    const ordinals = new Uint32Array(pagesPerPacket(pageSize));
+    const offsets = new Float64Array(ordinals.length);
     for (let run = work.next(); run !== undefined; run = work.next()) {
       const pages = buffer.subarray(0, run.length);
       source.read(run.block, run.offset, pages);
       const block = source.blocks[run.block]!.name;
       let count = run.length / pageSize;
-      const normalPages = sort(pages, pageSize, normal, zeros);
-      for (let i = 0; i < count; i++) {
-        const ordinal = i < normalPages ? normal[i]! : zeros[i - normalPages]!;
-        offsets[i] = run.offset + ordinal * pageSize;
-      }
+      const normalPages = sort(pages, pageSize, run.offset, ordinals, offsets);
       if (zeroMode === "legacy" && normalPages < count) {
         await this.#options.sendZeroPages(block, offsets.slice(normalPages, count));
         count = normalPages;
       }
       if (count === 0) continue;
-      await this.#sendPages(
+      const sent = this.#sendPages(
         block,
         offsets.subarray(0, count),
         pages,
-        normal.subarray(0, normalPages),
+        ordinals.subarray(0, normalPages),
       );
+      if (sent !== undefined) await sent;
     }
     this.#clock.start();
     await this.#sendKept();
@@ -134,74 +134,78 @@ export class SendingChannel {
   }
 
   /** Sends a packet; `offsets` are of the normal pages, then of zero pages. */
-  async #sendPages(
+  #sendPages(
     block: string,
     offsets: Float64Array,
     pages: Uint8Array,
     normal: Uint32Array,
-  ): Promise<void> {
+  ): MaybePromise<void> {
     const { connection, method, sender, pageSize, work } = this.#options;
-    const { bytes, header, payload } = this.#packet;
+    const { header, payload } = this.#packet;
     const normalPages = normal.length;
-    const zeroPages = offsets.length - normalPages;
     const isPlain = method.name === "none";
     // uncompressed pages go out from where they are, where the connection can do that
     const isScattered = isPlain && connection.writePages !== undefined;
     const joined = isScattered ? pages : joinPages(pages, pageSize, normal);
-    let nextPacketSize = 0;
     this.#clock.start();
-    if (isPlain) {
-      nextPacketSize = normalPages * pageSize;
-    } else if (normalPages > 0) {
-      nextPacketSize = await sender.prepare(joined, payload);
-      this.#clock.computed();
-    }
-    encodeRamPacket(
-      {
+    const send = (nextPacketSize: number): MaybePromise<void> => {
+      if (!isPlain && normalPages > 0) this.#clock.computed();
+      header.encode({
         flags: method.flag,
         packetNum: work.nextPacketNum(),
         pagesAlloc: pagesPerPacket(pageSize),
         nextPacketSize,
         normalPages,
-        zeroPages,
+        zeroPages: offsets.length - normalPages,
         block,
         offsets,
-      },
-      pageSize,
-      header,
-    );
-    this.counters.packets++;
-    this.counters.normalPages += normalPages;
-    this.counters.zeroPages += zeroPages;
-    const size = header.length + nextPacketSize;
-    if (isScattered) {
-      await this.#waitFor(size);
-      connection.writePages!(header, pages, normal, pageSize);
+      });
+      this.counters.packets++;
+      this.counters.normalPages += normalPages;
+      this.counters.zeroPages += offsets.length - normalPages;
+      const sent = isScattered
+        ? this.#writeScattered(pages, normal)
+        : this.#writePacket(nextPacketSize, isPlain ? joined : undefined);
+      return andThen(sent, () => this.#clock.waited());
+    };
+    if (isPlain) return send(normalPages * pageSize);
+    return andThen(normalPages > 0 ? sender.prepare(joined, payload) : 0, send);
+  }
+
+  /** Writes the packet with pages from where they are. */
+  #writeScattered(pages: Uint8Array, normal: Uint32Array): MaybePromise<void> {
+    const { connection, pageSize } = this.#options;
+    const { bytes } = this.#packet.header;
+    return andThen(this.#waitFor(bytes.length + normal.length * pageSize), () => {
+      connection.writePages!(bytes, pages, normal, pageSize);
       this.counters.bytes = connection.bytesWritten;
-    } else if (isPlain && normalPages > 0) {
-      await this.#waitFor(size);
-      await this.#write(header, joined);
-    } else {
-      await this.#writeOrKeep(bytes.subarray(0, size));
-    }
-    this.#clock.waited();
+    });
+  }
+
+  /** Writes the packet; its payload is in its buffer where it is not given. */
+  #writePacket(size: number, payload: Uint8Array | undefined): MaybePromise<void> {
+    const { bytes, header } = this.#packet;
+    const all = header.bytes.length + size;
+    if (payload === undefined || size === 0) return this.#writeOrKeep(bytes.subarray(0, all));
+    return andThen(this.#waitFor(all), () => this.#write(header.bytes, payload));
   }
 
   /** Waits until some bytes may go out. */
-  async #waitFor(bytes: number): Promise<void> {
+  #waitFor(bytes: number): MaybePromise<void> {
     const { limit } = this.#options;
-    if (limit !== undefined) await limit.until(limit.reserve(bytes));
+    return limit?.until(limit.reserve(bytes));
   }
 
   /** Writes a packet; one whose time has not come is kept, and the next is made meanwhile. */
-  async #writeOrKeep(packet: Uint8Array): Promise<void> {
+  #writeOrKeep(packet: Uint8Array): MaybePromise<void> {
     const { limit } = this.#options;
-    if (limit === undefined) return await this.#write(packet);
-    await this.#sendKept();
-    const at = limit.reserve(packet.length);
-    if (limit.isDue(at)) return await this.#write(packet);
-    this.#kept = { packet, at };
-    [this.#packet, this.#spare] = [this.#spare!, this.#packet];
+    if (limit === undefined) return this.#write(packet);
+    return andThen(this.#sendKept(), () => {
+      const at = limit.reserve(packet.length);
+      if (limit.isDue(at)) return this.#write(packet);
+      this.#kept = { packet, at };
+      [this.#packet, this.#spare] = [this.#spare!, this.#packet];
+    });
   }
 
   async #sendKept(): Promise<void> {
@@ -212,40 +216,13 @@ export class SendingChannel {
     await this.#write(packet);
   }
 
-  async #write(bytes: Uint8Array, more?: Uint8Array): Promise<void> {
-    await this.#options.connection.write(bytes, more);
-    this.counters.bytes = this.#options.connection.bytesWritten;
+  #write(bytes: Uint8Array, more?: Uint8Array): MaybePromise<void> {
+    const { connection } = this.#options;
+    return andThen(connection.write(bytes, more), () => {
+      this.counters.bytes = connection.bytesWritten;
+    });
   }
 }
-
-/**
- * Tells pages with data from zero pages: their ordinals, in order, go to two lists with room
- * for all. Returns how many have data.
- */
-export type PageSorter = (
-  pages: Uint8Array,
-  pageSize: number,
-  normal: Uint32Array,
-  zeros: Uint32Array,
-) => number;
-
-const sortPages: PageSorter = (pages, pageSize, normal, zeros) => {
-  const count = pages.length / pageSize;
-  let withData = 0;
-  for (let i = 0; i < count; i++) {
-    const at = i * pageSize;
-    if (isZeroPage(pages.subarray(at, at + pageSize))) zeros[i - withData] = i;
-    else normal[withData++] = i;
-  }
-  return withData;
-};
-
-/** Takes every page as one with data. */
-const takeAll: PageSorter = (pages, pageSize, normal) => {
-  const count = pages.length / pageSize;
-  for (let i = 0; i < count; i++) normal[i] = i;
-  return count;
-};
 
 /** Moves the pages of some ordinals, in order, to the front of their buffer. */
 function joinPages(pages: Uint8Array, pageSize: number, ordinals: Uint32Array): Uint8Array {

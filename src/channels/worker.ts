@@ -15,11 +15,12 @@ import { BlockingConnection, connectNatively } from "../transport/native.ts";
 import type { AgreedMethod, ChannelSession } from "./channel_session.ts";
 import { makeCounters } from "./counters.ts";
 import { MethodAgreement } from "./method_agreement.ts";
+import { nativePageLoops } from "./native_page_loops.ts";
 import { PageWork } from "./page_work.ts";
 import { RateLimit } from "./rate_limit.ts";
 import { ReceivingChannel } from "./receiving_channel.ts";
 import { SharedState } from "./shared_state.ts";
-import { type PageSorter, SendingChannel } from "./sending_channel.ts";
+import { SendingChannel } from "./sending_channel.ts";
 import { setUpSender } from "./verify.ts";
 import type {
   IdleTask,
@@ -105,6 +106,7 @@ class WorkerSession implements ChannelSession {
   engineCounts: () => EngineCounts | undefined = () => undefined;
   readonly #state: SharedState;
   readonly #method: MethodAgreement;
+  readonly #loops = nativePageLoops();
   readonly #tellCounts = tellNowAndThen(() => this.engineCounts());
   #access: SharedRamAccess | undefined;
   #packets: number[] = [];
@@ -148,7 +150,8 @@ class WorkerSession implements ChannelSession {
     this.isEnding = isEnding;
     if (ram === undefined) return;
     this.#access = new SharedRamAccess(ram.target, ram.blocks, new WriteTurn(ram.turn));
-    this.ram = new GuestRam(ram.blocks, ram.pageSize, this.#access, ram.received);
+    const { blocks, pageSize, received } = ram;
+    this.ram = new GuestRam(blocks, pageSize, this.#access, received, this.#loops.markPages);
   }
 
   close(): void {
@@ -162,17 +165,13 @@ async function receive(task: ReceiveTask): Promise<void> {
   connection.bytesRead = GREETING_SIZE;
   const counters = makeCounters(task.id, task.counters);
   try {
-    const channel = new ReceivingChannel(task.id, connection, session, counters);
+    const channel = new ReceivingChannel(task.id, connection, session, counters, nativePageLoops());
     session.engineCounts = () => channel.engineCounts;
     await channel.run();
   } finally {
     session.close();
   }
 }
-
-/** About twice as fast as a comparison for each page from TypeScript. */
-const sortNatively: PageSorter = (pages, pageSize, normal, zeros) =>
-  nativeIo().pages_sort(pages, pages.length / pageSize, pageSize, normal, zeros);
 
 async function send(task: SendTask): Promise<void> {
   const method = methodByName(task.method)!;
@@ -198,7 +197,7 @@ async function send(task: SendTask): Promise<void> {
           source,
           work: new PageWork(task.blocks, task.work),
           limit: task.limit && new RateLimit(task.limit, true),
-          sortPages: sortNatively,
+          loops: nativePageLoops(),
           sendZeroPages: (block, offsets) => tell({ type: "zeros", block, offsets }),
           counters,
         });

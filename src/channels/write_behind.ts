@@ -41,7 +41,10 @@ export class WriteBehind {
     if (!ram.isBusy) return ram.writePages(pages.block, pages.offsets, pages.pages);
     // the channel reads its next offsets into the same array
     this.#kept = { ...pages, offsets: pages.offsets.slice() };
-    [this.#room, this.#spare] = [this.#spare, this.#room];
+    // not by destructuring, which runs iterators for each packet
+    const room = this.#room;
+    this.#room = this.#spare;
+    this.#spare = room;
   }
 
   /** Writes what is kept. */

@@ -4,9 +4,7 @@
  *
  * @module
  */
-
-/** A value, or a promise of it: engines and transports may answer with either. */
-export type MaybePromise<T> = T | Promise<T>;
+import type { MaybePromise } from "../maybe_promise.ts";
 
 /**
  * The compressed formats that methods are made of.

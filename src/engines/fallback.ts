@@ -4,10 +4,10 @@ import {
   type CodecOptions,
   type Engine,
   type EngineCounts,
-  type MaybePromise,
   NO_COUNTS,
   sumCounts,
 } from "./engine.ts";
+import type { MaybePromise } from "../maybe_promise.ts";
 
 /** As much of any codec as stepping in needs. */
 interface Codec {

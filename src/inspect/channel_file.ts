@@ -12,9 +12,9 @@ import {
   FLAG_SYNC,
   METHOD_MASK,
   parsePacketStart,
-  parseRamPacket,
   ramPacketHeaderSize,
 } from "../protocol/ram_packet.ts";
+import { parseRamPacket } from "../protocol/ram_packet_header.ts";
 import { WatchedFile } from "../ram/watched_file.ts";
 import { type Damage, isDamage, type RecordedPacket } from "./items.ts";
 import { ANY_BLOCK, type MainFile } from "./main_file.ts";

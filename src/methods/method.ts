@@ -6,7 +6,8 @@
  * @module
  */
 import { ProtocolError } from "../errors.ts";
-import type { CodecFormat, Engine, EngineCounts, MaybePromise } from "../engines/engine.ts";
+import type { CodecFormat, Engine, EngineCounts } from "../engines/engine.ts";
+import type { MaybePromise } from "../maybe_promise.ts";
 
 /** What a method's side of a channel is set up with. */
 export interface MethodContext {

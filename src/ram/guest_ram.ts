@@ -1,6 +1,6 @@
 /** The RAM of a guest while it is received: pages go to a target, and every one is marked. */
 import { pagesPerPacket, type RamBlock } from "../protocol/ram_packet.ts";
-import { PageSet } from "./page_set.ts";
+import { markPages, type PageMarker, PageSet } from "./page_set.ts";
 
 /** As much of a target as pages need. */
 export interface PageWriter {
@@ -27,18 +27,21 @@ export class GuestRam {
   readonly #zeroPage: Uint8Array;
   /** Used again for each packet: arrays keep a thread's collector busy. */
   readonly #again: Float64Array;
+  readonly #markPages: PageMarker;
 
   /**
    * @param blocks The blocks, in order.
    * @param pageSize Page size in bytes.
    * @param writer Where the pages go; all zero at first.
    * @param received What {@linkcode received} gave in another thread, to be one with it.
+   * @param mark How pages are marked.
    */
   constructor(
     blocks: readonly RamBlock[],
     pageSize: number,
     writer: PageWriter,
     received: readonly SharedArrayBuffer[] = [],
+    mark: PageMarker = markPages,
   ) {
     this.pageSize = pageSize;
     this.blocks = new Map(blocks.map((block, index) => [
@@ -46,6 +49,7 @@ export class GuestRam {
       { ...block, index, received: new PageSet(block.usedLength / pageSize, received[index]) },
     ]));
     this.#writer = writer;
+    this.#markPages = mark;
     this.#zeroPage = new Uint8Array(pageSize);
     this.#again = new Float64Array(pagesPerPacket(pageSize));
   }
@@ -87,16 +91,16 @@ export class GuestRam {
   zeroPages(name: string, offsets: Float64Array): void {
     const block = this.blocks.get(name)!;
     const again = this.#mark(block, offsets);
-    for (const offset of again) {
-      this.#writer.write(block.index, Float64Array.of(offset), this.#zeroPage);
+    for (let i = 0; i < again; i++) {
+      this.#writer.write(block.index, this.#again.slice(i, i + 1), this.#zeroPage);
     }
   }
 
-  /** Marks pages as received; returns the offsets of those that were, valid until the next call. */
-  #mark(block: ReceivingBlock, offsets: Float64Array): Float64Array {
-    const count = block.received.addAll(offsets, this.pageSize, this.#again);
-    this.repeated += count;
-    return this.#again.subarray(0, count);
+  /** Marks pages as received; how many were, whose offsets are then at the front of #again. */
+  #mark(block: ReceivingBlock, offsets: Float64Array): number {
+    const again = block.received.addAll(offsets, this.pageSize, this.#again, this.#markPages);
+    this.repeated += again;
+    return again;
   }
 
   /** Pages that have not arrived, by block; blocks that are whole are left out. */

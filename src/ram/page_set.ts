@@ -1,4 +1,43 @@
 /** A set of pages, one bit each, that threads may share. */
+
+/**
+ * Marks pages, most of them neighbours, in words that other threads mark, too.
+ *
+ * @param words The words, a bit for each page.
+ * @param offsets The pages' byte offsets.
+ * @param pageSize Page size in bytes.
+ * @param again Room for as many offsets: those of pages that were marked go to its front.
+ * @returns How many were.
+ */
+export type PageMarker = (
+  words: Int32Array,
+  offsets: Float64Array,
+  pageSize: number,
+  again: Float64Array,
+) => number;
+
+/** Marks pages, by one atomic operation for neighbours. */
+export const markPages: PageMarker = (words, offsets, pageSize, again) => {
+  let count = 0;
+  for (let i = 0; i < offsets.length;) {
+    const start = i;
+    const word = (offsets[i]! / pageSize) >>> 5;
+    let bits = 0;
+    for (; i < offsets.length; i++) {
+      const page = offsets[i]! / pageSize;
+      const bit = 1 << (page & 31);
+      if (page >>> 5 !== word || (bits & bit) !== 0) break;
+      bits |= bit;
+    }
+    const old = Atomics.or(words, word, bits) & bits;
+    for (let j = start; old !== 0 && j < i; j++) {
+      if ((old & (1 << ((offsets[j]! / pageSize) & 31))) !== 0) again[count++] = offsets[j]!;
+    }
+  }
+  return count;
+};
+
+/** The set. */
 export class PageSet {
   /** How many pages there are. */
   readonly pages: number;
@@ -30,31 +69,16 @@ export class PageSet {
   }
 
   /**
-   * Puts pages in, most of them neighbours.
+   * Puts pages in.
    *
    * @param offsets Their byte offsets.
    * @param pageSize Page size in bytes.
    * @param again Room for as many offsets: those of pages that were in already go to its front.
+   * @param mark How.
    * @returns How many were.
    */
-  addAll(offsets: Float64Array, pageSize: number, again: Float64Array): number {
-    let count = 0;
-    for (let i = 0; i < offsets.length;) {
-      const start = i;
-      const word = (offsets[i]! / pageSize) >>> 5;
-      let bits = 0;
-      for (; i < offsets.length; i++) {
-        const page = offsets[i]! / pageSize;
-        const bit = 1 << (page & 31);
-        if (page >>> 5 !== word || (bits & bit) !== 0) break;
-        bits |= bit;
-      }
-      const old = Atomics.or(this.#words, word, bits) & bits;
-      for (let j = start; old !== 0 && j < i; j++) {
-        if ((old & (1 << ((offsets[j]! / pageSize) & 31))) !== 0) again[count++] = offsets[j]!;
-      }
-    }
-    return count;
+  addAll(offsets: Float64Array, pageSize: number, again: Float64Array, mark = markPages): number {
+    return mark(this.#words, offsets, pageSize, again);
   }
 
   /** Whether a page is in the set. */

@@ -1,5 +1,5 @@
 /** What the channels need of a transport: a stream of bytes both ways. */
-import type { MaybePromise } from "../engines/engine.ts";
+import type { MaybePromise } from "../maybe_promise.ts";
 
 /** A connection, over whatever transport. */
 export interface Connection {

@@ -5,7 +5,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { ImageError, PeerClosedError } from "../errors.ts";
-import type { MaybePromise } from "../engines/engine.ts";
+import type { MaybePromise } from "../maybe_promise.ts";
 import type { Connection } from "./connection.ts";
 
 /** Bytes read from a file at once. */

@@ -4,11 +4,8 @@ import { assert, assertEquals } from "@std/assert";
 import type { Method } from "../../src/methods/method.ts";
 import { methodByFlag } from "../../src/methods/registry.ts";
 import { GREETING_SIZE } from "../../src/protocol/greeting.ts";
-import {
-  parseRamPacket,
-  type RamBlock,
-  ramPacketHeaderSize,
-} from "../../src/protocol/ram_packet.ts";
+import { type RamBlock, ramPacketHeaderSize } from "../../src/protocol/ram_packet.ts";
+import { parseRamPacket } from "../../src/protocol/ram_packet_header.ts";
 import { receiving, same } from "../methods/_pages.ts";
 import { recording } from "../protocol/_build.ts";
 import { METHODS, testOf, using } from "./_native.ts";

@@ -1,5 +1,5 @@
 /** A connection whose bytes are there already; when they arrive is for the seed to say. */
-import type { MaybePromise } from "../../src/engines/engine.ts";
+import type { MaybePromise } from "../../src/maybe_promise.ts";
 import type { Connection } from "../../src/transport/connection.ts";
 import type { Random } from "../_random.ts";
 

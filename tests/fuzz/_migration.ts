@@ -5,12 +5,12 @@ import type { SyncMode } from "../../src/protocol/main_channel.ts";
 import { emptyVmTail, MainChannelWriter } from "../../src/protocol/main_channel_writer.ts";
 import { methodByName } from "../../src/methods/registry.ts";
 import {
-  encodeRamPacket,
   FLAG_SYNC,
   PACKET_SIZE,
   type RamBlock,
   ramPacketHeaderSize,
 } from "../../src/protocol/ram_packet.ts";
+import { encodeRamPacket } from "../../src/protocol/ram_packet_header.ts";
 import { joined } from "../methods/_pages.ts";
 import { recording, tail } from "../protocol/_build.ts";
 import type { Random } from "../_random.ts";

@@ -3,12 +3,8 @@ import { assert, assertEquals } from "@std/assert";
 import { PACKET_SIZE } from "../../src/protocol/ram_packet.ts";
 import { parseDeviceStatePacket } from "../../src/protocol/device_state_packet.ts";
 import { encodeGreeting, parseGreeting } from "../../src/protocol/greeting.ts";
-import {
-  encodeRamPacket,
-  parseRamPacket,
-  type RamBlock,
-  ramPacketHeaderSize,
-} from "../../src/protocol/ram_packet.ts";
+import { type RamBlock, ramPacketHeaderSize } from "../../src/protocol/ram_packet.ts";
+import { encodeRamPacket, parseRamPacket } from "../../src/protocol/ram_packet_header.ts";
 import { encodeReturnPathMessage, ReturnPathReader } from "../../src/protocol/return_path.ts";
 import { BLOCKS, concat, text, u32 } from "../protocol/_build.ts";
 import { Random } from "../_random.ts";

@@ -66,10 +66,11 @@ function buildAndRun(name: string, args: string[]): string {
 
 // it is C, and the same under every runtime
 if ("Deno" in globalThis) {
-  test("net_recv() keeps io.h's promises under the sanitizers", {
+  test("io.so keeps io.h's promises under the sanitizers", {
     skip: whyNot("stdio.h") ?? false,
   }, () => {
-    const sources = [path.join(here, "io_check.c"), path.join(shim, "io.c")];
+    const shimSources = ["io.c", "pages.c"].map((file) => path.join(shim, file));
+    const sources = [path.join(here, "io_check.c"), ...shimSources];
     assertMatch(buildAndRun("io", sources), /^\d{4,} checks\n$/);
   });
 

@@ -2,15 +2,14 @@ import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { ProtocolError } from "../../src/errors.ts";
 import {
-  encodeRamPacket,
   pagesPerPacket,
   parsePacketStart,
-  parseRamPacket,
   type RamBlock,
   type RamPacket,
   ramPacketHeaderSize,
   syncPacket,
 } from "../../src/protocol/ram_packet.ts";
+import { encodeRamPacket, parseRamPacket } from "../../src/protocol/ram_packet_header.ts";
 import { Random } from "../_random.ts";
 import { assertRefused, type Bytes, concat, patch, recording, text, u32, u64 } from "./_build.ts";
 
