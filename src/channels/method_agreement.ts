@@ -29,8 +29,9 @@ export class MethodAgreement {
 
   /** The method, once it is known. */
   get agreed(): AgreedMethod | undefined {
+    if (this.#agreed !== undefined) return this.#agreed;
     const flag = this.#state.methodFlag;
-    if (this.#agreed !== undefined || flag === undefined) return this.#agreed;
+    if (flag === undefined) return undefined;
     const method = methodByFlag(flag)!;
     this.#agreed = { method, engine: selectEngine(method, "decodes", this.#engine) };
     return this.#agreed;

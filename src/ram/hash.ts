@@ -1,4 +1,5 @@
 /** SHA-256 of a block, in pieces, with the event loop alive in between. */
+import { Buffer } from "node:buffer";
 import fs from "node:fs";
 import { setImmediate } from "node:timers/promises";
 import { nodeCrypto } from "../builtin_modules.ts";
@@ -24,6 +25,12 @@ export async function sha256Of(
     await setImmediate();
   }
   return hash.digest("hex");
+}
+
+/** Hashes a few bytes, without node:crypto, which takes longer to load than this. */
+export async function sha256OfBytes(bytes: Uint8Array): Promise<string> {
+  // a copy: it refuses shared memory
+  return Buffer.from(await crypto.subtle.digest("SHA-256", bytes.slice())).toString("hex");
 }
 
 /** Fills an array from a file, off this thread. */

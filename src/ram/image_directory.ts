@@ -1,12 +1,11 @@
 /** The directory a VM is received into: it has its name only when it is whole and on disk. */
 import fs from "node:fs";
 import path from "node:path";
-import { nodeCrypto } from "../builtin_modules.ts";
 import { ImageError, MultifdError } from "../errors.ts";
 import type { RamBlock } from "../protocol/ram_packet.ts";
 import { blockFileName } from "./block_file_name.ts";
 import { allDone, fdatasync, fsync, imageError, syncDirectory, writeWhole } from "./files.ts";
-import { hashBlock } from "./hash.ts";
+import { hashBlock, sha256OfBytes } from "./hash.ts";
 import { DEVICE_STATE_FILE, formatUuid, makeManifest, MANIFEST_FILE } from "./manifest.ts";
 import { PartialPath } from "./partial_path.ts";
 import {
@@ -126,7 +125,7 @@ export class ImageDirectory implements RamTarget {
         "device-state": {
           file: DEVICE_STATE_FILE,
           bytes: vm.tail.bytes.length,
-          sha256: nodeCrypto().createHash("sha256").update(vm.tail.bytes).digest("hex"),
+          sha256: await sha256OfBytes(vm.tail.bytes),
           "vmdesc-bytes": vm.tail.descriptionBytes,
         },
         counters: vm.counters,
