@@ -2,7 +2,7 @@
 import { createServer, type Server } from "node:net";
 import { once } from "node:events";
 import { GREETING_SIZE } from "../src/protocol/greeting.ts";
-import { ramPacketHeaderSize } from "../src/protocol/ram_packet.ts";
+import { ramPacketHeaderSize } from "../src/protocol/ram_packet_header.ts";
 import { recvCommand, sendCommand, start } from "./_process.ts";
 
 const CHANNELS = 2;

@@ -17,8 +17,12 @@ import { softwareEngine } from "../src/engines/select.ts";
 import { EngineUnavailableError } from "../src/errors.ts";
 import { MAX_PAYLOAD_SIZE, type Method } from "../src/methods/method.ts";
 import { methodByName, methodNames } from "../src/methods/registry.ts";
-import { PACKET_SIZE, ramPacketHeaderSize } from "../src/protocol/ram_packet.ts";
-import { encodeRamPacket, parseRamPacket } from "../src/protocol/ram_packet_header.ts";
+import { PACKET_SIZE } from "../src/protocol/ram_packet.ts";
+import {
+  encodeRamPacket,
+  parseRamPacket,
+  ramPacketHeaderSize,
+} from "../src/protocol/ram_packet_header.ts";
 import { isZeroPage } from "../src/ram/zero_page.ts";
 import { withLoad } from "./_load.ts";
 import { describeMachine } from "./_machine.ts";

@@ -16,7 +16,12 @@
 export * from "./errors.ts";
 export * from "./protocol/greeting.ts";
 export * from "./protocol/ram_packet.ts";
-export * from "./protocol/ram_packet_header.ts";
+export {
+  encodeRamPacket,
+  parsePacketStart,
+  parseRamPacket,
+  ramPacketHeaderSize,
+} from "./protocol/ram_packet_header.ts";
 export * from "./protocol/device_state_packet.ts";
 export * from "./protocol/main_channel.ts";
 export * from "./protocol/main_channel_event.ts";

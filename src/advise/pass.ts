@@ -1,5 +1,6 @@
 /** One pass over pages: what each part would need, and all of them together. */
-import { pagesPerPacket, ramPacketHeaderSize } from "../protocol/ram_packet.ts";
+import { pagesPerPacket } from "../protocol/ram_packet.ts";
+import { ramPacketHeaderSize } from "../protocol/ram_packet_header.ts";
 import type { PipeCosts, SideCosts } from "./pipe.ts";
 
 /** What there is to move. */

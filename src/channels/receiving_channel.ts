@@ -11,11 +11,14 @@ import {
 import {
   FLAG_DEVICE_STATE,
   FLAG_SYNC,
-  parsePacketStart,
   type RamBlock,
   type RamPacket,
 } from "../protocol/ram_packet.ts";
-import { type OffsetLoops, RamPacketHeader } from "../protocol/ram_packet_header.ts";
+import {
+  type OffsetLoops,
+  parsePacketStart,
+  RamPacketHeader,
+} from "../protocol/ram_packet_header.ts";
 import { allocate, type Connection } from "../transport/connection.ts";
 import { ChannelClock, type ChannelCounters, makeCounters } from "./counters.ts";
 import { decodePayload } from "./decode.ts";

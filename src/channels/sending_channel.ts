@@ -3,13 +3,8 @@ import { andThen, type MaybePromise } from "../maybe_promise.ts";
 import type { Method, MethodSender } from "../methods/method.ts";
 import { MAX_PAYLOAD_SIZE } from "../methods/method.ts";
 import { encodeGreeting } from "../protocol/greeting.ts";
-import {
-  PACKET_SIZE,
-  pagesPerPacket,
-  ramPacketHeaderSize,
-  syncPacket,
-} from "../protocol/ram_packet.ts";
-import { RamPacketHeader } from "../protocol/ram_packet_header.ts";
+import { PACKET_SIZE, pagesPerPacket, syncPacket } from "../protocol/ram_packet.ts";
+import { RamPacketHeader, ramPacketHeaderSize } from "../protocol/ram_packet_header.ts";
 import { takeAllPages } from "../ram/sort_pages.ts";
 import type { RamSource } from "../ram/target.ts";
 import { allocate, type Connection } from "../transport/connection.ts";

@@ -7,14 +7,12 @@ import {
   parseDeviceStatePacket,
 } from "../protocol/device_state_packet.ts";
 import { type Greeting, GREETING_SIZE, parseGreeting } from "../protocol/greeting.ts";
+import { FLAG_DEVICE_STATE, FLAG_SYNC, METHOD_MASK } from "../protocol/ram_packet.ts";
 import {
-  FLAG_DEVICE_STATE,
-  FLAG_SYNC,
-  METHOD_MASK,
   parsePacketStart,
+  parseRamPacket,
   ramPacketHeaderSize,
-} from "../protocol/ram_packet.ts";
-import { parseRamPacket } from "../protocol/ram_packet_header.ts";
+} from "../protocol/ram_packet_header.ts";
 import { WatchedFile } from "../ram/watched_file.ts";
 import { type Damage, isDamage, type RecordedPacket } from "./items.ts";
 import { ANY_BLOCK, type MainFile } from "./main_file.ts";

@@ -1,7 +1,8 @@
 /** The device-state packet that QEMU >= 10.0 sends for VFIO devices. */
 import { ProtocolError } from "../errors.ts";
 import { decodeName, hex, viewOf } from "./bytes.ts";
-import { FLAG_DEVICE_STATE, parsePacketStart } from "./ram_packet.ts";
+import { FLAG_DEVICE_STATE } from "./ram_packet.ts";
+import { parsePacketStart } from "./ram_packet_header.ts";
 
 /** Bytes of a device-state packet's header. */
 export const DEVICE_STATE_HEADER_SIZE = 276;

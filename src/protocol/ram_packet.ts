@@ -1,7 +1,4 @@
 /** RAM packets: what travels on a multifd channel. */
-import { ProtocolError } from "../errors.ts";
-import { hex, viewOf } from "./bytes.ts";
-import { MULTIFD_MAGIC, MULTIFD_VERSION } from "./greeting.ts";
 
 /** Flag of a packet that ends a round on its channel. */
 export const FLAG_SYNC = 0x01;
@@ -12,9 +9,6 @@ export const FLAG_DEVICE_STATE = 0x40;
 
 /** Bytes of pages that a packet carries at most: QEMU's MULTIFD_PACKET_SIZE. */
 export const PACKET_SIZE = 512 * 1024;
-
-/** Where the offsets are in a header; what is before them has one size for every page size. */
-export const OFFSETS_AT = 320;
 
 /** A RAM block as the main channel announces it. */
 export interface RamBlock {
@@ -51,59 +45,6 @@ export interface RamPacket {
  */
 export function pagesPerPacket(pageSize: number): number {
   return PACKET_SIZE / pageSize;
-}
-
-/**
- * Bytes of a RAM packet's header, the same for every packet of a migration.
- *
- * @param pageSize The guest's page size in bytes.
- */
-export function ramPacketHeaderSize(pageSize: number): number {
-  return OFFSETS_AT + 8 * pagesPerPacket(pageSize);
-}
-
-/**
- * Checks the twelve bytes that RAM packets and device-state packets share.
- *
- * @param bytes At least the first 12 bytes of a packet.
- * @returns The packet's flags.
- * @throws {ProtocolError} On a wrong magic or version, or a flag that no known protocol has.
- */
-export function parsePacketStart(bytes: Uint8Array): number {
-  return checkPacketStart(viewOf(bytes));
-}
-
-/**
- * The same of a view.
- *
- * @param view At least the first 12 bytes of a packet.
- * @returns The packet's flags.
- * @throws {ProtocolError} As {@linkcode parsePacketStart} does.
- */
-export function checkPacketStart(view: DataView): number {
-  const magic = view.getUint32(0);
-  if (magic !== MULTIFD_MAGIC) {
-    throw new ProtocolError("Packet has a wrong magic", {
-      expected: hex(MULTIFD_MAGIC),
-      received: hex(magic),
-    });
-  }
-  const version = view.getUint32(4);
-  if (version !== MULTIFD_VERSION) {
-    throw new ProtocolError("Packet has a wrong version", {
-      expected: MULTIFD_VERSION,
-      received: version,
-    });
-  }
-  const flags = view.getUint32(8);
-  const unknown = (flags & ~(FLAG_SYNC | METHOD_MASK | FLAG_DEVICE_STATE)) >>> 0;
-  if (unknown !== 0) {
-    throw new ProtocolError("Packet has unknown flags", { received: hex(unknown) });
-  }
-  if ((flags & FLAG_DEVICE_STATE) !== 0 && (flags & FLAG_SYNC) !== 0) {
-    throw new ProtocolError("Packet is both SYNC and device state", { received: hex(flags) });
-  }
-  return flags;
 }
 
 /**

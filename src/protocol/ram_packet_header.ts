@@ -9,17 +9,63 @@ import {
   writeOffsets as writeOffsetsHere,
 } from "./page_offsets.ts";
 import {
-  checkPacketStart,
   FLAG_DEVICE_STATE,
-  OFFSETS_AT,
+  FLAG_SYNC,
+  METHOD_MASK,
   pagesPerPacket,
   type RamBlock,
   type RamPacket,
-  ramPacketHeaderSize,
 } from "./ram_packet.ts";
 
 const UNUSED_AT = 36;
 const RAMBLOCK_AT = 64;
+const OFFSETS_AT = 320;
+
+/**
+ * Bytes of a RAM packet's header, the same for every packet of a migration.
+ *
+ * @param pageSize The guest's page size in bytes.
+ */
+export function ramPacketHeaderSize(pageSize: number): number {
+  return OFFSETS_AT + 8 * pagesPerPacket(pageSize);
+}
+
+/**
+ * Checks the twelve bytes that RAM packets and device-state packets share.
+ *
+ * @param bytes At least the first 12 bytes of a packet.
+ * @returns The packet's flags.
+ * @throws {ProtocolError} On a wrong magic or version, or a flag that no known protocol has.
+ */
+export function parsePacketStart(bytes: Uint8Array): number {
+  return checkPacketStart(viewOf(bytes));
+}
+
+function checkPacketStart(view: DataView): number {
+  const magic = view.getUint32(0);
+  if (magic !== MULTIFD_MAGIC) {
+    throw new ProtocolError("Packet has a wrong magic", {
+      expected: hex(MULTIFD_MAGIC),
+      received: hex(magic),
+    });
+  }
+  const version = view.getUint32(4);
+  if (version !== MULTIFD_VERSION) {
+    throw new ProtocolError("Packet has a wrong version", {
+      expected: MULTIFD_VERSION,
+      received: version,
+    });
+  }
+  const flags = view.getUint32(8);
+  const unknown = (flags & ~(FLAG_SYNC | METHOD_MASK | FLAG_DEVICE_STATE)) >>> 0;
+  if (unknown !== 0) {
+    throw new ProtocolError("Packet has unknown flags", { received: hex(unknown) });
+  }
+  if ((flags & FLAG_DEVICE_STATE) !== 0 && (flags & FLAG_SYNC) !== 0) {
+    throw new ProtocolError("Packet is both SYNC and device state", { received: hex(flags) });
+  }
+  return flags;
+}
 
 /** How the many offsets of a header are read and written, where not here. */
 export interface OffsetLoops {
@@ -209,7 +255,7 @@ function startsWith(bytes: Uint8Array, start: Uint8Array): boolean {
 }
 
 /**
- * Reads and checks the header of a single RAM packet; {@linkcode RamPacketHeader} is for many.
+ * Reads and checks the header of a single RAM packet.
  *
  * @param bytes The header, exactly {@linkcode ramPacketHeaderSize} bytes.
  * @param pageSize The guest's page size in bytes.
@@ -226,7 +272,7 @@ export function parseRamPacket(
 }
 
 /**
- * Writes the header of a single RAM packet; {@linkcode RamPacketHeader} is for many.
+ * Writes the header of a single RAM packet.
  *
  * @param packet What to write; `offsets` holds `normalPages + zeroPages` byte offsets.
  * @param pageSize The guest's page size in bytes.

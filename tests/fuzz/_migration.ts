@@ -4,13 +4,8 @@ import { encodeGreeting, GREETING_SIZE } from "../../src/protocol/greeting.ts";
 import type { SyncMode } from "../../src/protocol/main_channel.ts";
 import { emptyVmTail, MainChannelWriter } from "../../src/protocol/main_channel_writer.ts";
 import { methodByName } from "../../src/methods/registry.ts";
-import {
-  FLAG_SYNC,
-  PACKET_SIZE,
-  type RamBlock,
-  ramPacketHeaderSize,
-} from "../../src/protocol/ram_packet.ts";
-import { encodeRamPacket } from "../../src/protocol/ram_packet_header.ts";
+import { FLAG_SYNC, PACKET_SIZE, type RamBlock } from "../../src/protocol/ram_packet.ts";
+import { encodeRamPacket, ramPacketHeaderSize } from "../../src/protocol/ram_packet_header.ts";
 import { joined } from "../methods/_pages.ts";
 import { recording, tail } from "../protocol/_build.ts";
 import type { Random } from "../_random.ts";

@@ -1,10 +1,13 @@
 /** The parsers of what has a fixed size: greeting, packet headers, return path. */
 import { assert, assertEquals } from "@std/assert";
-import { PACKET_SIZE } from "../../src/protocol/ram_packet.ts";
+import { PACKET_SIZE, type RamBlock } from "../../src/protocol/ram_packet.ts";
+import {
+  encodeRamPacket,
+  parseRamPacket,
+  ramPacketHeaderSize,
+} from "../../src/protocol/ram_packet_header.ts";
 import { parseDeviceStatePacket } from "../../src/protocol/device_state_packet.ts";
 import { encodeGreeting, parseGreeting } from "../../src/protocol/greeting.ts";
-import { type RamBlock, ramPacketHeaderSize } from "../../src/protocol/ram_packet.ts";
-import { encodeRamPacket, parseRamPacket } from "../../src/protocol/ram_packet_header.ts";
 import { encodeReturnPathMessage, ReturnPathReader } from "../../src/protocol/return_path.ts";
 import { BLOCKS, concat, text, u32 } from "../protocol/_build.ts";
 import { Random } from "../_random.ts";

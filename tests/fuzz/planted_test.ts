@@ -25,20 +25,20 @@ interface Plant {
   iterations: number;
 }
 
-const RAM_PACKET = "src/protocol/ram_packet.ts";
+const HEADER = "src/protocol/ram_packet_header.ts";
 
 const PLANTS: Plant[] = [
   {
     name: "a length check: pages_alloc is believed",
-    file: RAM_PACKET,
-    edit: ["if (pagesAlloc > capacity) {", "if (pagesAlloc < 0) {"],
+    file: HEADER,
+    edit: ["if (pagesAlloc > this.#capacity) {", "if (pagesAlloc < 0) {"],
     target: "ram-packet",
     seed: 1,
     iterations: 300,
   },
   {
     name: "an off-by-one in the bound of a page",
-    file: RAM_PACKET,
+    file: "src/protocol/page_offsets.ts",
     edit: ["|| offset > last) return i;", "|| offset > usedLength) return i;"],
     target: "migrations",
     seed: 36,
@@ -46,7 +46,7 @@ const PLANTS: Plant[] = [
   },
   {
     name: "a block that nobody announced",
-    file: RAM_PACKET,
+    file: HEADER,
     edit: ["if (block === undefined) {", "if (name === undefined) {"],
     target: "migrations",
     seed: 30,
@@ -63,7 +63,7 @@ const PLANTS: Plant[] = [
   {
     name: "that a channel starts with a SYNC",
     file: "src/channels/receiving_channel.ts",
-    edit: ["if ((parsePacketStart(start) & FLAG_SYNC) !== 0) return;", "return;"],
+    edit: ["if (this.counters.syncs === 0 && (flags & FLAG_SYNC) === 0) {", "if (false) {"],
     target: "migrations",
     seed: 19,
     iterations: 12,

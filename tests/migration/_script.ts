@@ -2,8 +2,8 @@
 import { encodeGreeting } from "../../src/protocol/greeting.ts";
 import type { SyncMode } from "../../src/protocol/main_channel.ts";
 import { emptyVmTail, MainChannelWriter } from "../../src/protocol/main_channel_writer.ts";
-import { type RamPacket, ramPacketHeaderSize, syncPacket } from "../../src/protocol/ram_packet.ts";
-import { encodeRamPacket } from "../../src/protocol/ram_packet_header.ts";
+import { type RamPacket, syncPacket } from "../../src/protocol/ram_packet.ts";
+import { encodeRamPacket, ramPacketHeaderSize } from "../../src/protocol/ram_packet_header.ts";
 import { RawPeer, startReceiver } from "./_migrate.ts";
 
 const PAGE = 4096;

@@ -3,13 +3,16 @@ import { assert, assertEquals } from "@std/assert";
 import { ProtocolError } from "../../src/errors.ts";
 import {
   pagesPerPacket,
-  parsePacketStart,
   type RamBlock,
   type RamPacket,
-  ramPacketHeaderSize,
   syncPacket,
 } from "../../src/protocol/ram_packet.ts";
-import { encodeRamPacket, parseRamPacket } from "../../src/protocol/ram_packet_header.ts";
+import {
+  encodeRamPacket,
+  parsePacketStart,
+  parseRamPacket,
+  ramPacketHeaderSize,
+} from "../../src/protocol/ram_packet_header.ts";
 import { Random } from "../_random.ts";
 import { assertRefused, type Bytes, concat, patch, recording, text, u32, u64 } from "./_build.ts";
 
