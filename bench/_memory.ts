@@ -14,13 +14,20 @@ export function peakResident(pid: number): number | undefined {
   }
 }
 
-/** Looks at a process until it ends; returns the most bytes it had resident. */
-export async function watchResident(pid: number): Promise<number> {
-  let most = 0;
-  for (;;) {
-    const now = peakResident(pid);
-    if (now === undefined) return most;
-    most = now;
+/** What a process had resident at most, in bytes. */
+export interface Resident {
+  /** In the first half of the time. */
+  halfway: number;
+  /** In all. */
+  peak: number;
+}
+
+/** Looks at a process until it ends. */
+export async function watchResident(pid: number): Promise<Resident> {
+  const peaks: number[] = [];
+  for (let now = peakResident(pid); now !== undefined; now = peakResident(pid)) {
+    peaks.push(now);
     await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
   }
+  return { halfway: peaks[peaks.length >> 1] ?? 0, peak: peaks.at(-1) ?? 0 };
 }

@@ -85,8 +85,13 @@ async function migrate(one: Case, round: number, isCheck: boolean): Promise<Grow
     const sender = start(sendCommand(runtime, images, to, one));
     const peaks = [sender, receiver].map(({ child }) => watchResident(child.pid!));
     const [, received] = await Promise.all([sender.figures, receiver.figures]);
-    const [sendPeak, receivePeak] = await Promise.all(peaks);
-    return { time: received["total-time"], sendPeak: sendPeak!, receivePeak: receivePeak! };
+    const [sending, receiving] = await Promise.all(peaks);
+    return {
+      time: received["total-time"],
+      sendPeak: sending!.peak,
+      receivePeak: receiving!.peak,
+      receiveHalfway: receiving!.halfway,
+    };
   });
   if (isCheck) {
     for (const [i, name] of names.entries()) {

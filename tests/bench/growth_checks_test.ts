@@ -18,6 +18,7 @@ function makeRun(channels: number, gib: number, time: number, peak: number): Gro
     time,
     sendPeak: peak,
     receivePeak: peak,
+    receiveHalfway: 100 * MIB,
     load,
   };
 }
@@ -80,6 +81,7 @@ test("growthChecks() takes a rate limit as held within two percent either way", 
 test("growthChecks() notices a receiver that keeps a part of the image", () => {
   const checks = figures(makeRun(2, 16, 16_000, 130 * MIB));
   assertEquals(checks["receiver, a GiB more of image"], [2, "missed"]);
+  assertEquals(checks["receiver, a GiB of the second half"], [3.75, "missed"]);
 });
 
 test("growthChecks() does not call memory noisy because others compute", () => {
@@ -90,6 +92,7 @@ test("growthChecks() does not call memory noisy because others compute", () => {
   assertEquals(verdicts, [
     "x too noisy",
     "x too noisy",
+    "MiB met",
     "MiB met",
     "MiB met",
     "MiB met",
