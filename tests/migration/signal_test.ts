@@ -86,10 +86,10 @@ async function disturbSave(runtime: Runtime, wait: number, name: Name): Promise<
   clearTimeout(timer);
   const left = fs.readdirSync(parent);
   if (code === 1) {
-    assertMatch(
-      stderr,
-      new RegExp(`Migration was cancelled: ${name} \\((channel \\d+, )?the guest is running\\)`),
-    );
+    // before anything was asked of QEMU, its guest has not even been looked at
+    const isTouched = qemu.commands.some(([name]) => name.startsWith("migrate"));
+    const guest = `( \\((channel \\d+, )?the guest is running\\))${isTouched ? "" : "?"}`;
+    assertMatch(stderr, new RegExp(`Migration was cancelled: ${name}${guest}$`, "m"));
     assertEquals([qemu.settings, left], [before, []]);
   } else if (code === 0 || qemu.guest === "postmigrate") {
     assertEquals([qemu.settings, left], [before, ["vm"]]);
