@@ -19,7 +19,7 @@ const SIGNALS_SENT = Number(process.env.SIGNALS ?? 4);
 const SEED = Number(process.env.SEED ?? 1);
 const MIB = 2 ** 20;
 /** Longest wait for the signal, in milliseconds: from the first page on, and from the start on. */
-const SPAN = { page: 400, start: 1200 };
+const SPAN = { page: 120, start: 500 };
 
 type Name = "SIGINT" | "SIGTERM";
 
