@@ -4,8 +4,8 @@
 export type MaybePromise<T> = T | Promise<T>;
 
 /**
- * Goes on with a value: at once where it is there, for awaiting it, several times a packet, is a
- * tenth of the CPU time of method none under Deno.
+ * Goes on with a value, at once where it is there: to await it, several times a packet, took 4 % of
+ * the CPU seconds of method none under Deno.
  *
  * @param value The value.
  * @param next What is done with it.
