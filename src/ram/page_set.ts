@@ -37,7 +37,7 @@ export const markPages: PageMarker = (words, offsets, pageSize, again) => {
   return count;
 };
 
-/** The set. */
+/** Pages of a block, each of which is in the set or not. */
 export class PageSet {
   /** How many pages there are. */
   readonly pages: number;
