@@ -8,6 +8,8 @@ import type { Connection } from "../transport/connection.ts";
 
 /** How long a connection may take at most to say what it is, in milliseconds: a source does at once. */
 const IDENTIFY_MS = 10_000;
+/** In so many parts: after a stall a timer comes before what came meanwhile, and counts as one. */
+const PARTS = 10;
 /** How many may wait beyond those that a migration has. */
 const SPARE = 64;
 /** Strangers that are each told of; then every tenth, hundredth and so on is. */
@@ -73,7 +75,10 @@ export class Arrivals {
     };
     this.#waiting.set(connection, drop);
     const late = `it did not say what it is within ${this.#patience / 1000} s`;
-    const timer = setTimeout(() => drop(late), this.#patience);
+    let parts = 0;
+    const timer = setInterval(() => {
+      if (++parts === PARTS) drop(late);
+    }, this.#patience / PARTS);
     try {
       const identity = await identify(connection);
       return dropped === undefined ? identity : { type: "stranger", error: dropped };
@@ -81,7 +86,7 @@ export class Arrivals {
       if (dropped === undefined) throw error;
       return { type: "stranger", error: dropped };
     } finally {
-      clearTimeout(timer);
+      clearInterval(timer);
       this.#waiting.delete(connection);
     }
   }

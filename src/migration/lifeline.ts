@@ -2,6 +2,11 @@
 import { CancelledError, TimedOutError } from "../errors.ts";
 
 const TICK_MS = 250;
+/**
+ * Most that one tick counts as time without progress, in milliseconds: a process that stood still
+ * itself, e.g. stopped from a terminal, has not seen yet what came meanwhile.
+ */
+const MOST_TICK_MS = 2 * TICK_MS;
 
 /** What a lifeline watches. */
 export interface LifelineOptions {
@@ -32,7 +37,9 @@ export class Lifeline {
   readonly #options: LifelineOptions;
   #timeout: number;
   #activity = 0;
-  #since = performance.now();
+  /** Time without progress, in milliseconds. */
+  #idle = 0;
+  #tickedAt = performance.now();
 
   constructor(options: LifelineOptions) {
     this.#options = options;
@@ -57,17 +64,19 @@ export class Lifeline {
   /** Changes the longest time without progress, from now on; 0 for none. */
   set timeout(milliseconds: number) {
     this.#timeout = milliseconds;
-    this.#since = performance.now();
+    this.#idle = 0;
   }
 
   #tick(): void {
     this.#options.onTick?.();
     const now = performance.now();
     const activity = this.#options.activity();
+    this.#idle += Math.min(now - this.#tickedAt, MOST_TICK_MS);
+    this.#tickedAt = now;
     if (activity !== this.#activity) {
       this.#activity = activity;
-      this.#since = now;
-    } else if (this.#timeout > 0 && now - this.#since >= this.#timeout) {
+      this.#idle = 0;
+    } else if (this.#timeout > 0 && this.#idle >= this.#timeout) {
       const seconds = this.#timeout / 1000;
       this.fail(
         new TimedOutError(
