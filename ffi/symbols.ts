@@ -61,7 +61,7 @@ export const CODEC_SYMBOLS = {
 } as const satisfies NativeSymbols;
 
 /** The ABI of io.h that is expected: IO_ABI. */
-export const IO_ABI = 6;
+export const IO_ABI = 7;
 
 /** io.h. */
 export const IO_SYMBOLS = {
@@ -100,6 +100,16 @@ export const IO_SYMBOLS = {
       /* first_size */ "u32",
       /* second */ "buffer",
       /* second_size */ "u32",
+    ],
+    result: "i32",
+  },
+  net_poll: {
+    parameters: [
+      /* fds */ "buffer",
+      /* count */ "u32",
+      /* for_sending */ "u32",
+      /* waits */ "u32",
+      /* ready */ "buffer",
     ],
     result: "i32",
   },

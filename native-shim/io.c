@@ -23,10 +23,11 @@
  * megabytes (C, method none; docs/benchmarks.md).
  */
 #define LOCAL_SEND_BUFFER (128 * 1024)
-/* recv and send take a size_t, results are 32 bits: no packet is near this */
 /* 512 KiB of the smallest pages */
 #define MAX_PAGES 128u
+/* recv and send take a size_t, results are 32 bits: no packet is near this */
 #define MAX_SIZE (64u * 1024u * 1024u)
+#define MAX_POLLED 256u
 
 uint32_t io_abi(void)
 {
@@ -258,6 +259,26 @@ int32_t net_recv_some(int32_t fd, uint8_t *into, uint32_t size)
 		got = recv(fd, into, size, MSG_DONTWAIT);
 	while (got < 0 && errno == EINTR);
 	return got < 0 ? -errno : (int32_t)got;
+}
+
+int32_t net_poll(const int32_t *fds, uint32_t count, uint32_t for_sending, uint32_t waits,
+		 uint8_t *ready)
+{
+	struct pollfd polled[MAX_POLLED];
+	int found;
+
+	if (count > MAX_POLLED)
+		return -EINVAL;
+	for (uint32_t i = 0; i < count; i++)
+		polled[i] = (struct pollfd){ .fd = fds[i], .events = for_sending ? POLLOUT : POLLIN };
+	do
+		found = poll(polled, count, waits ? -1 : 0);
+	while (found < 0 && errno == EINTR);
+	if (found < 0)
+		return -errno;
+	for (uint32_t i = 0; i < count; i++)
+		ready[i] = polled[i].revents != 0;
+	return found;
 }
 
 /* Sends all parts; they are used up. */

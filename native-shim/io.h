@@ -1,5 +1,5 @@
 /*
- * io.h: blocking sockets, files and loops over pages, for a channel's own thread.
+ * io.h: blocking sockets, files and loops over pages, for a thread of channels.
  *
  * Results below zero are -errno; zero and above are what the function gives. Nothing
  * is kept between calls, nothing is global, and every buffer is the caller's.
@@ -12,7 +12,7 @@
 #define IO_EXPORT __attribute__((visibility("default")))
 
 /* Changes whenever a caller must: the loader refuses another. */
-#define IO_ABI 6
+#define IO_ABI 7
 
 IO_EXPORT uint32_t io_abi(void);
 
@@ -44,6 +44,14 @@ IO_EXPORT int32_t net_recv(int32_t fd, uint8_t *into, uint32_t size, uint8_t *ah
 
 /* Receives what there is, at most size bytes; 0 at the end of the stream; -EAGAIN for none. */
 IO_EXPORT int32_t net_recv_some(int32_t fd, uint8_t *into, uint32_t size);
+
+/*
+ * Which of some connections, at most 256, would not keep a receive or a send waiting: ready gets
+ * 1 or 0 for each. One that has ended or failed is ready, too. Blocks until one is, if waits is
+ * not 0. Returns how many are.
+ */
+IO_EXPORT int32_t net_poll(const int32_t *fds, uint32_t count, uint32_t for_sending, uint32_t waits,
+			   uint8_t *ready);
 
 /* Sends two pieces whole, the second of which may be empty. Blocks. */
 IO_EXPORT int32_t net_send(int32_t fd, const uint8_t *first, uint32_t first_size,

@@ -1,4 +1,4 @@
-/* What io.h promises of net_recv(), tried on a socket pair under the sanitizers. */
+/* What io.h promises of net_recv() and net_poll(), tried on a socket pair under the sanitizers. */
 #include "../../native-shim/io.h"
 #include "check.h"
 
@@ -145,6 +145,34 @@ static void no_more_than_asked(void)
 	close(pair.writer);
 }
 
+/* Who has something to receive or room to send; who has ended is ready for both. */
+static void polled(void)
+{
+	struct pair pairs[3] = { open_pair(), open_pair(), open_pair() };
+	int32_t fds[3] = { pairs[0].reader, pairs[1].reader, pairs[2].reader };
+	struct buffer ready = take(3);
+
+	doing = "net_poll()";
+	check(net_poll(fds, 3, 0, 0, ready.bytes) == 0, "nothing there");
+	check(memcmp(ready.bytes, "\0\0\0", 3) == 0, "nobody ready");
+	write_stream(pairs[1].writer, 0, 1);
+	close(pairs[2].writer);
+	check(net_poll(fds, 3, 0, 1, ready.bytes) == 2, "two to receive");
+	check(memcmp(ready.bytes, "\0\1\1", 3) == 0, "the second and the third");
+	while (net_send_some(fds[0], stream, STREAM) > 0)
+		;
+	check(net_poll(fds, 3, 1, 1, ready.bytes) == 2, "two to send");
+	check(memcmp(ready.bytes, "\0\1\1", 3) == 0, "the first is full");
+	check(net_poll(fds, 0, 0, 0, ready.bytes) == 0, "nobody");
+	check(net_poll(fds, 257, 0, 0, ready.bytes) == -EINVAL, "too many");
+	give(ready);
+	for (uint32_t i = 0; i < 3; i++) {
+		close(pairs[i].reader);
+		if (i < 2)
+			close(pairs[i].writer);
+	}
+}
+
 static void bad_calls(void)
 {
 	struct pair pair = open_pair();
@@ -168,6 +196,7 @@ int main(void)
 	all_there();
 	no_more_than_asked();
 	piece_by_piece();
+	polled();
 	bad_calls();
 	printf("%lu checks\n", checks);
 	return 0;
