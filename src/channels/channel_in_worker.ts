@@ -1,10 +1,10 @@
-/** Channels that live in a worker each: the same as ReceivingChannel and SendingChannel from here. */
+/** Channels that live in workers: the same as ReceivingChannel and SendingChannel from here. */
 import type { EngineCounts } from "../engines/engine.ts";
 import { EngineError, MultifdError } from "../errors.ts";
 import { type RamPacket, syncPacket } from "../protocol/ram_packet.ts";
 import type { RamTarget } from "../ram/target.ts";
 import { PolledConnection } from "../transport/native.ts";
-import { ChannelWorker } from "./channel_worker.ts";
+import type { ChannelPort } from "./channel_worker.ts";
 import { type ChannelCounters, COUNTERS_SIZE, makeCounters } from "./counters.ts";
 import { RateLimit } from "./rate_limit.ts";
 import type { ReceiveSession } from "./receive_session.ts";
@@ -25,7 +25,7 @@ export class ReceivingChannelInWorker {
   engineCounts: EngineCounts | undefined;
   #quiet = Promise.withResolvers<void>();
   readonly #shared = new SharedArrayBuffer(COUNTERS_SIZE);
-  readonly #worker: ChannelWorker<ReceiveMessage>;
+  readonly #worker: ChannelPort<ReceiveMessage>;
   readonly #connection: PolledConnection;
   readonly #session: ReceiveSession;
   readonly #target: RamTarget;
@@ -35,7 +35,7 @@ export class ReceivingChannelInWorker {
     connection: PolledConnection,
     session: ReceiveSession,
     target: RamTarget,
-    worker: ChannelWorker<ReceiveMessage>,
+    worker: ChannelPort<ReceiveMessage>,
   ) {
     this.counters = makeCounters(id, this.#shared);
     this.#connection = connection;
@@ -137,23 +137,26 @@ export class SendingChannelInWorker {
   readonly counters: ChannelCounters;
   /** What became of the pages so far, on an engine that has a device. */
   engineCounts: EngineCounts | undefined;
-  readonly #worker = new ChannelWorker<SendMessage>();
+  readonly #worker: ChannelPort<SendMessage>;
   readonly #sendZeroPages: (block: string, offsets: Float64Array) => Promise<void>;
   readonly #limit: RateLimit | undefined;
   #connection: PolledConnection | undefined;
 
   /**
    * @param task What the worker is told.
+   * @param worker Where the channel lives.
    * @param sendZeroPages Sends zero pages on the main channel, for `legacy`.
    */
   constructor(
     task: Omit<SendTask, "kind" | "counters">,
+    worker: ChannelPort<SendMessage>,
     sendZeroPages: (block: string, offsets: Float64Array) => Promise<void>,
   ) {
     const counters = new SharedArrayBuffer(COUNTERS_SIZE);
     this.counters = makeCounters(task.id, counters);
     this.#sendZeroPages = sendZeroPages;
     this.#limit = task.limit && new RateLimit(task.limit);
+    this.#worker = worker;
     this.#worker.post({ ...task, kind: "send", counters });
   }
 

@@ -1,8 +1,8 @@
-/** A channel's worker, as the main thread holds it. */
+/** A worker for channels, as the main thread holds it. */
 import { workerSettings } from "../../ffi/find.ts";
 import { nativeIo } from "../../ffi/io.ts";
 import { EngineError, unpackError } from "../errors.ts";
-import type { WorkerEnd, WorkerStart } from "./worker_messages.ts";
+import type { ForChannel, WorkerEnd, WorkerStart } from "./worker_messages.ts";
 
 /** How long a task may take to end once its socket is shut down, in milliseconds. */
 const STOP_MS = 2000;
@@ -12,58 +12,127 @@ const LOOK_MS = 250;
 /** The worker's module. */
 export const WORKER_URL: URL = new URL("./worker.ts", import.meta.url);
 
-/** A thread for one channel, and the messages with it in order. */
-export class ChannelWorker<Message extends { type: string }> {
+interface AnyMessage {
+  type: string;
+}
+
+/** A thread for one channel or several. */
+export class ChannelWorker {
   readonly #worker = new Worker(WORKER_URL, { type: "module" });
-  readonly #messages: (Message | WorkerEnd)[] = [];
-  #wake: (() => void) | undefined;
+  readonly #ports = new Map<number, ChannelPort<AnyMessage>>();
   #failure: Error | undefined;
-  readonly #ended = Promise.withResolvers<void>();
   #hasTask = false;
-  #hasExited = false;
   #look: ReturnType<typeof setInterval> | undefined;
 
   constructor() {
-    this.#worker.onmessage = ({ data }: MessageEvent<Message | WorkerStart | WorkerEnd>) => {
-      if (data.type === "started") return this.#lookFor((data as WorkerStart).thread);
-      this.#messages.push(data as Message | WorkerEnd);
-      if (data.type === "done" || data.type === "error") this.#ended.resolve();
-      this.#wakeUp();
+    this.#worker.onmessage = ({ data }: MessageEvent<WorkerStart | ForChannel<AnyMessage>>) => {
+      if ("thread" in data) this.#lookFor(data.thread);
+      else this.#ports.get(data.channel)?.take(data.message);
     };
     this.#worker.onerror = (event) => {
       event.preventDefault();
-      this.#failure ??= new EngineError(`Channel's worker failed: ${event.message}`);
-      this.#wakeUp();
+      this.#fail(`Channel's worker failed: ${event.message}`);
     };
     this.#worker.postMessage(workerSettings());
   }
 
   #lookFor(thread: number): void {
     this.#look = setInterval(() => {
-      if (nativeIo().thread_is_alive(thread) !== 0) return;
-      clearInterval(this.#look);
-      this.#hasExited = true;
-      this.#wakeUp();
+      if (nativeIo().thread_is_alive(thread) === 0) {
+        this.#fail("Channel's worker ended without a word");
+      }
     }, LOOK_MS);
   }
 
+  #fail(why: string): void {
+    clearInterval(this.#look);
+    this.#failure ??= new EngineError(why);
+    for (const port of this.#ports.values()) port.fail();
+  }
+
+  /** What ended the thread before its channels; each gets an error of its own. */
+  get failure(): Error | undefined {
+    return this.#failure && new EngineError(this.#failure.message);
+  }
+
+  /** A channel that lives there. */
+  open<Message extends AnyMessage>(channel: number): ChannelPort<Message> {
+    const port = new ChannelPort<Message>(this, channel);
+    this.#ports.set(channel, port as unknown as ChannelPort<AnyMessage>);
+    return port;
+  }
+
+  /** Posts a message for a channel; its first one is its task. */
+  post(channel: number, message: unknown): void {
+    this.#hasTask = true;
+    this.#worker.postMessage({ channel, message });
+  }
+
+  /** Ends the thread if no channel ever lived there. */
+  async stopIdle(): Promise<void> {
+    if (this.#hasTask) return;
+    // Deno loses descriptors with a worker that is terminated while it waits for its task
+    const port = this.open(0);
+    port.post({ kind: "idle" });
+    await port.stop();
+  }
+
+  /** A channel is over: ends the thread with its last, or one that does not let go of it. */
+  leave(channel: number, hasEnded: boolean): void {
+    this.#ports.delete(channel);
+    if (hasEnded && this.#ports.size > 0) return;
+    // nothing that comes late starts the look again
+    this.#worker.onmessage = null;
+    this.#worker.terminate();
+    this.#fail("Channel's worker was ended");
+  }
+}
+
+/** A channel's messages with its worker, in order. */
+export class ChannelPort<Message extends AnyMessage> {
+  readonly #worker: ChannelWorker;
+  readonly #channel: number;
+  readonly #messages: (Message | WorkerEnd)[] = [];
+  readonly #ended = Promise.withResolvers<void>();
+  #wake: (() => void) | undefined;
+
+  /**
+   * @param worker Where the channel lives.
+   * @param channel Its number.
+   */
+  constructor(worker: ChannelWorker, channel: number) {
+    this.#worker = worker;
+    this.#channel = channel;
+  }
+
+  /** Takes a message of the worker. */
+  take(message: Message | WorkerEnd): void {
+    this.#messages.push(message);
+    if (message.type === "done" || message.type === "error") this.#ended.resolve();
+    this.#wakeUp();
+  }
+
+  /** The worker is no more. */
+  fail(): void {
+    this.#ended.resolve();
+    this.#wakeUp();
+  }
+
   #wakeUp(): void {
-    if (this.#hasExited || this.#failure !== undefined) this.#ended.resolve();
     const wake = this.#wake;
     this.#wake = undefined;
     wake?.();
   }
 
-  /** Posts a message; the first one is the worker's task. */
+  /** Posts a message; the first one is the channel's task. */
   post(message: unknown): void {
-    this.#hasTask = true;
-    this.#worker.postMessage(message);
+    this.#worker.post(this.#channel, message);
   }
 
   /**
-   * The next message; undefined when the worker is done.
+   * The next message; undefined when the channel is done.
    *
-   * @throws What the worker threw.
+   * @throws What the channel threw.
    */
   async next(): Promise<Message | undefined> {
     for (;;) {
@@ -75,22 +144,21 @@ export class ChannelWorker<Message extends { type: string }> {
         }
         return message as Message;
       }
-      if (this.#failure !== undefined) throw this.#failure;
-      if (this.#hasExited) throw new EngineError("Channel's worker ended without a word");
+      const { failure } = this.#worker;
+      if (failure !== undefined) throw failure;
       await new Promise<void>((resolve) => this.#wake = resolve);
     }
   }
 
-  /** Waits for the end of the task, which someone has told to end, and ends the thread. */
+  /** Waits for the end of the task, which someone has told to end; no thread uses its socket then. */
   async stop(): Promise<void> {
-    // Deno loses descriptors with a worker that is terminated while it waits for its task
-    if (!this.#hasTask) this.post({ kind: "idle" });
-    const timer = setTimeout(() => this.#ended.resolve(), STOP_MS);
+    let hasEnded = true;
+    const timer = setTimeout(() => {
+      hasEnded = false;
+      this.#ended.resolve();
+    }, STOP_MS);
     await this.#ended.promise;
     clearTimeout(timer);
-    // nothing that comes late starts the look again
-    this.#worker.onmessage = null;
-    clearInterval(this.#look);
-    this.#worker.terminate();
+    this.#worker.leave(this.#channel, hasEnded);
   }
 }

@@ -78,6 +78,9 @@ export class ReceivingChannel {
       for (;;) {
         packet = undefined;
         this.#clock.start();
+        if (this.#session.isEnding && this.#connection.hasMore?.() === false) this.#session.quiet();
+        const turn = this.#connection.turn?.();
+        if (turn !== undefined) await turn;
         const read = this.#readHeader(header.bytes);
         if (!(typeof read === "boolean" ? read : await read)) return;
         const blocks = counters.syncs > 0 ? this.#session.ram?.blocks : undefined;
@@ -121,7 +124,6 @@ export class ReceivingChannel {
   #readHeader(header: Uint8Array): MaybePromise<boolean> {
     // a device-state packet is shorter than any RAM header, and may be the last thing sent
     const start = header.subarray(0, DEVICE_STATE_HEADER_SIZE);
-    if (this.#session.isEnding && this.#connection.hasMore?.() === false) this.#session.quiet();
     return andThen(this.#connection.read(start), (read) => {
       if (read === 0) return this.#end();
       if (read < start.length) throw this.#cutShort("a packet's header", header.length, read);

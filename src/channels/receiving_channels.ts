@@ -6,11 +6,10 @@ import type { RamTarget } from "../ram/target.ts";
 import type { Connection } from "../transport/connection.ts";
 import { PolledConnection } from "../transport/native.ts";
 import { ReceivingChannelInWorker } from "./channel_in_worker.ts";
-import { ChannelWorker } from "./channel_worker.ts";
+import { ChannelWorkers } from "./channel_workers.ts";
 import type { ChannelCounters } from "./counters.ts";
 import type { ReceiveSession } from "./receive_session.ts";
 import { ReceivingChannel } from "./receiving_channel.ts";
-import type { ReceiveMessage } from "./worker_messages.ts";
 
 /** How many channels are expected where nobody told: QEMU's default. */
 const DEFAULT_CHANNELS = 2;
@@ -32,7 +31,7 @@ export class ReceivingChannels {
   readonly #options: ReceivingChannelsOptions;
   readonly #channels = new Map<number, ReceivingChannel | ReceivingChannelInWorker>();
   readonly #runs: Promise<void>[] = [];
-  readonly #spareWorkers: ChannelWorker<ReceiveMessage>[] = [];
+  readonly #workers = new ChannelWorkers();
   #isFixed = false;
   #joined: () => void = () => {};
 
@@ -42,8 +41,7 @@ export class ReceivingChannels {
 
   /** Starts threads before anyone connects: they take longer than a connection. */
   startWorkers(): void {
-    const count = this.#options.expected ?? DEFAULT_CHANNELS;
-    for (let i = 0; i < count; i++) this.#spareWorkers.push(new ChannelWorker());
+    this.#workers.start(this.#options.expected ?? DEFAULT_CHANNELS);
   }
 
   /** How many have connected. */
@@ -101,7 +99,7 @@ export class ReceivingChannels {
         connection,
         session,
         target,
-        this.#spareWorkers.shift() ?? new ChannelWorker(),
+        this.#workers.open(id),
       )
       : new ReceivingChannel(id, connection, session);
     this.#channels.set(id, channel);
@@ -152,7 +150,7 @@ export class ReceivingChannels {
 
   /** Ends the threads, and waits for the channels, whose connections have been dropped. */
   async stop(): Promise<void> {
-    await Promise.all(this.#spareWorkers.map((worker) => worker.stop()));
+    await this.#workers.stop();
     await Promise.allSettled(this.#runs);
   }
 }

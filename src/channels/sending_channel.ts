@@ -104,7 +104,15 @@ export class SendingChannel {
     const buffer = allocate(this.#options.connection, PACKET_SIZE);
     const ordinals = new Uint32Array(pagesPerPacket(pageSize));
     const offsets = new Float64Array(ordinals.length);
-    for (let run = work.next(); run !== undefined; run = work.next()) {
+    for (;;) {
+      this.#clock.start();
+      const turn = this.#options.connection.turn?.();
+      if (turn !== undefined) {
+        await turn;
+        this.#clock.waited();
+      }
+      const run = work.next();
+      if (run === undefined) break;
       const pages = buffer.subarray(0, run.length);
       source.read(run.block, run.offset, pages);
       const block = source.blocks[run.block]!.name;

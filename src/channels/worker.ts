@@ -1,4 +1,4 @@
-/** The thread of one channel: blocking sockets, files and codecs, the same channel code. */
+/** A thread of one channel or several: blocking sockets, files and codecs, the same channel code. */
 import { takeWorkerSettings, type WorkerSettings } from "../../ffi/find.ts";
 import { nativeIo } from "../../ffi/io.ts";
 import type { EngineCounts } from "../engines/engine.ts";
@@ -21,8 +21,10 @@ import { RateLimit } from "./rate_limit.ts";
 import { ReceivingChannel } from "./receiving_channel.ts";
 import { SharedState } from "./shared_state.ts";
 import { SendingChannel } from "./sending_channel.ts";
+import { ThreadTurns } from "./thread_turns.ts";
 import { setUpSender } from "./verify.ts";
 import type {
+  ForChannel,
   IdleTask,
   ReceiveMessage,
   ReceiveTask,
@@ -42,38 +44,52 @@ const PACKETS_TOLD = 4 * 1024;
 /** This thread as a web worker, which starts in half of the time of one of node:worker_threads. */
 const thread = globalThis as unknown as Pick<Worker, "onmessage" | "postMessage">;
 
-const messages: unknown[] = [];
-let wake: () => void = () => {};
-thread.onmessage = ({ data }: MessageEvent) => {
-  messages.push(data);
-  wake();
-};
+/** Of the channels here. */
+let turns: ThreadTurns | undefined;
 
-/** The next message of the main thread; none is lost while nobody waits. */
-async function nextMessage<T>(): Promise<T> {
-  while (messages.length === 0) await new Promise<void>((resolve) => wake = resolve);
-  return messages.shift() as T;
-}
+/** A channel's line to the main thread. */
+class Line {
+  readonly #channel: number;
+  readonly #messages: unknown[] = [];
+  #wake: () => void = () => {};
 
-function tell(message: ReceiveMessage | SendMessage | WorkerStart): void {
-  thread.postMessage(message);
+  constructor(channel: number) {
+    this.#channel = channel;
+  }
+
+  take(message: unknown): void {
+    this.#messages.push(message);
+    this.#wake();
+  }
+
+  /** The next message of the main thread; none is lost while nobody waits. */
+  async next<T>(): Promise<T> {
+    while (this.#messages.length === 0) {
+      await new Promise<void>((resolve) => this.#wake = resolve);
+    }
+    return this.#messages.shift() as T;
+  }
+
+  tell(message: ReceiveMessage | SendMessage): void {
+    thread.postMessage({ channel: this.#channel, message });
+  }
 }
 
 /** Makes a function that tells, a few times a second, what became of the pages on a device. */
-function tellNowAndThen(counts: () => EngineCounts | undefined): () => void {
+function tellNowAndThen(line: Line, counts: () => EngineCounts | undefined): () => void {
   let due = performance.now() + COUNTS_MS;
   return () => {
     const now = performance.now();
     if (now < due) return;
     due = now + COUNTS_MS;
     const engineCounts = counts();
-    if (engineCounts !== undefined) tell({ type: "counts", engineCounts });
+    if (engineCounts !== undefined) line.tell({ type: "counts", engineCounts });
   };
 }
 
 /** A device's side of a channel that tells of itself while it works. */
-function telling(sender: MethodSender): MethodSender {
-  const tellCounts = tellNowAndThen(() => sender.counts?.());
+function telling(line: Line, sender: MethodSender): MethodSender {
+  const tellCounts = tellNowAndThen(line, () => sender.counts?.());
   return {
     prepare(pages, out) {
       tellCounts();
@@ -88,14 +104,14 @@ class WorkerSession implements ChannelSession {
   readonly pageSize: Promise<number>;
   readonly barrier = {
     stop: (): Promise<void> => this.#stop(),
-    leave: (): void => tell({ type: "leave" }),
+    leave: (): void => this.#line.tell({ type: "leave" }),
   };
   readonly packetNumbers = {
     add: (packet: RamPacket): void => {
       if (this.#method.agreed?.engine?.isDevice === true) this.#tellCounts();
       this.#packets.push(packet.packetNum, packet.flags, packet.pagesAlloc, packet.zeroPages);
       if (this.#packets.length < PACKETS_TOLD) return;
-      tell({ type: "packets", packets: Float64Array.from(this.#packets.splice(0)) });
+      this.#line.tell({ type: "packets", packets: Float64Array.from(this.#packets.splice(0)) });
     },
   };
   ram: GuestRam | undefined;
@@ -104,14 +120,21 @@ class WorkerSession implements ChannelSession {
   readonly verify: boolean;
   /** What became of the pages on an engine with a device, so far. */
   engineCounts: () => EngineCounts | undefined = () => undefined;
+  readonly #line: Line;
+  readonly #turns: ThreadTurns;
+  readonly #channel: number;
   readonly #state: SharedState;
   readonly #method: MethodAgreement;
   readonly #loops = nativePageLoops();
-  readonly #tellCounts = tellNowAndThen(() => this.engineCounts());
+  readonly #tellCounts: () => void;
   #access: SharedRamAccess | undefined;
   #packets: number[] = [];
 
-  constructor(task: ReceiveTask) {
+  constructor(line: Line, turns: ThreadTurns, task: ReceiveTask) {
+    this.#line = line;
+    this.#tellCounts = tellNowAndThen(line, () => this.engineCounts());
+    this.#turns = turns;
+    this.#channel = task.id;
     this.pageSize = Promise.resolve(task.pageSize);
     this.fallback = task.fallback;
     this.verify = task.verify;
@@ -128,7 +151,7 @@ class WorkerSession implements ChannelSession {
   }
 
   quiet(): void {
-    tell({ type: "quiet" });
+    this.#line.tell({ type: "quiet" });
   }
 
   methodOf(flags: number): AgreedMethod {
@@ -136,16 +159,17 @@ class WorkerSession implements ChannelSession {
   }
 
   async #stop(): Promise<void> {
-    const released = nextMessage<ReleaseMessage | "stop">();
-    tell({
+    this.#line.tell({
       type: "sync",
       packets: Float64Array.from(this.#packets.splice(0)),
       repeated: this.ram?.repeated ?? 0,
       engineCounts: this.engineCounts(),
     });
     if (this.ram !== undefined) this.ram.repeated = 0;
-    const message = await released;
+    this.#turns.rest(this.#channel);
+    const message = await this.#line.next<ReleaseMessage | "stop">();
     if (message === "stop") throw new CancelledError("Channel was stopped");
+    this.#turns.begin();
     const { isEnding, ram } = message;
     this.isEnding = isEnding;
     if (ram === undefined) return;
@@ -159,54 +183,61 @@ class WorkerSession implements ChannelSession {
   }
 }
 
-async function receive(task: ReceiveTask): Promise<void> {
-  const session = new WorkerSession(task);
-  const connection = new BlockingConnection(task.fd, `channel ${task.id}`);
+async function receive(line: Line, task: ReceiveTask): Promise<void> {
+  turns ??= new ThreadTurns(false);
+  const session = new WorkerSession(line, turns, task);
+  const connection = connectionOf(task.fd, task.id);
   connection.bytesRead = GREETING_SIZE;
   const counters = makeCounters(task.id, task.counters);
   try {
     const channel = new ReceivingChannel(task.id, connection, session, counters, nativePageLoops());
     session.engineCounts = () => channel.engineCounts;
+    turns.join(task.id);
     await channel.run();
   } finally {
     session.close();
   }
 }
 
-async function send(task: SendTask): Promise<void> {
+async function send(line: Line, task: SendTask): Promise<void> {
+  turns ??= new ThreadTurns(true);
   const method = methodByName(task.method)!;
   const engine = selectEngine(method, "encodes", task.engine);
   const counters = makeCounters(task.id, task.counters);
   const sender = await setUpSender(method, { ...task, engine }, () => counters.verifyCaught++);
   const source = new SharedRamAccess(task.source, task.blocks);
   try {
-    tell({ type: "ready" });
+    line.tell({ type: "ready" });
     let channel: SendingChannel | undefined;
     for (;;) {
-      const command = await nextMessage<SendCommand>();
+      const command = await line.next<SendCommand>();
       if (command === "end") return;
       let fd: number | undefined;
       if (command === "connect") {
-        const name = `channel ${task.id}`;
-        fd = connectNatively(task.to, name, task.timeout);
+        fd = connectNatively(task.to, `channel ${task.id}`, task.timeout);
         channel = new SendingChannel({
           ...task,
-          connection: new BlockingConnection(fd, name),
+          connection: connectionOf(fd, task.id),
           method,
-          sender: engine?.isDevice === true ? telling(sender) : sender,
+          sender: engine?.isDevice === true ? telling(line, sender) : sender,
           source,
           work: new PageWork(task.blocks, task.work),
           limit: task.limit && new RateLimit(task.limit, true),
           loops: nativePageLoops(),
-          sendZeroPages: (block, offsets) => tell({ type: "zeros", block, offsets }),
+          sendZeroPages: (block, offsets) => line.tell({ type: "zeros", block, offsets }),
           counters,
         });
         await channel.greet(task.uuid);
+        turns.rest(task.id);
+      } else if (command === "sendAll") {
+        turns.begin();
+        await channel!.sendAll();
+        turns.rest(task.id);
       } else {
-        await channel![command]();
+        await channel!.sync();
       }
       const engineCounts = sender.counts?.();
-      tell({ type: "ok", ...(fd === undefined ? {} : { fd }), engineCounts });
+      line.tell({ type: "ok", ...(fd === undefined ? {} : { fd }), engineCounts });
     }
   } finally {
     sender.cleanup();
@@ -214,14 +245,36 @@ async function send(task: SendTask): Promise<void> {
   }
 }
 
-takeWorkerSettings(await nextMessage<WorkerSettings>());
-// before there is anything to do: a spare worker has loaded everything when its channel comes
-tell({ type: "started", thread: nativeIo().thread_id() });
-const task = await nextMessage<ReceiveTask | SendTask | IdleTask>();
-try {
-  if (task.kind === "receive") await receive(task);
-  else if (task.kind === "send") await send(task);
-  tell({ type: "done" });
-} catch (error) {
-  tell({ type: "error", error: packError(error) });
+function connectionOf(fd: number, channel: number): BlockingConnection {
+  const wait = (connection: BlockingConnection) => turns!.wait(channel, connection);
+  return new BlockingConnection(fd, `channel ${channel}`, wait);
 }
+
+async function serve(line: Line): Promise<void> {
+  const task = await line.next<ReceiveTask | SendTask | IdleTask>();
+  try {
+    if (task.kind === "receive") await receive(line, task);
+    else if (task.kind === "send") await send(line, task);
+    line.tell({ type: "done" });
+  } catch (error) {
+    line.tell({ type: "error", error: packError(error) });
+  }
+  // only now: the thread may block in another channel from here on
+  if (task.kind !== "idle") turns?.leave(task.id);
+}
+
+const lines = new Map<number, Line>();
+thread.onmessage = ({ data: settings }: MessageEvent<WorkerSettings>) => {
+  takeWorkerSettings(settings);
+  thread.onmessage = ({ data: { channel, message } }: MessageEvent<ForChannel<unknown>>) => {
+    let line = lines.get(channel);
+    if (line === undefined) {
+      line = new Line(channel);
+      lines.set(channel, line);
+      serve(line);
+    }
+    line.take(message);
+  };
+  // before there is anything to do: a spare worker has loaded everything when its channel comes
+  thread.postMessage({ type: "started", thread: nativeIo().thread_id() } satisfies WorkerStart);
+};

@@ -1,10 +1,16 @@
-/** What the main thread and a channel's worker say to each other. */
+/** What the main thread and a channel in a worker say to each other. */
 import type { EngineCounts } from "../engines/engine.ts";
 import type { ErrorMessage } from "../errors.ts";
 import type { RamBlock } from "../protocol/ram_packet.ts";
 import type { SharedRam } from "../ram/target.ts";
 import type { Address } from "../transport/address.ts";
 import type { ZeroPages } from "./sending_channel.ts";
+
+/** A message, either way, with the channel it is for or from: several may live in a worker. */
+export interface ForChannel<Message> {
+  channel: number;
+  message: Message;
+}
 
 /** The first message of a worker, which may have no task yet. */
 export interface WorkerStart {
@@ -13,7 +19,7 @@ export interface WorkerStart {
   thread: number;
 }
 
-/** The first message to a worker but its settings: be a receiving channel. */
+/** A channel's first message to its worker: be a receiving channel. */
 export interface ReceiveTask {
   kind: "receive";
   id: number;
@@ -79,10 +85,10 @@ export interface EngineCountsMessage {
   engineCounts: EngineCounts;
 }
 
-/** The last message of a worker. */
+/** The last message of a channel. */
 export type WorkerEnd = { type: "done" } | { type: "error"; error: ErrorMessage };
 
-/** The first message to a worker: be a sending channel. */
+/** A channel's first message to its worker: be a sending channel. */
 export interface SendTask {
   kind: "send";
   id: number;

@@ -20,7 +20,7 @@ export const transportOption: OptionSpec = {
   kind: "text",
   value: "T",
   choices: TRANSPORTS,
-  help: "the shim's sockets and a worker per channel, or the runtime's own (default auto)",
+  help: "the shim's sockets and workers, or the runtime's own in one thread (default auto)",
 };
 
 /** `--format`. */

@@ -49,8 +49,8 @@ export interface ReceiveOptions {
   /** Has software decompress, too, what a device did, and compares. Default false. */
   verify?: boolean | undefined;
   /**
-   * `native`: the shim's sockets, a worker for each channel; `runtime`: the runtime's own
-   * sockets, all in this thread. Default `auto`: native where it can be used, but for a
+   * `native`: the shim's sockets, a worker for each channel, at most one a core; `runtime`: the
+   * runtime's own sockets, all in this thread. Default `auto`: native where it can be used, but for a
    * recording.
    */
   transport?: Transport | undefined;

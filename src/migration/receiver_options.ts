@@ -21,7 +21,7 @@ export interface ReceiverOptions extends ReceiveSessionOptions {
   timeout: number;
   /** Longest time until the source's first connection; `timeout` if undefined. */
   acceptTimeout?: number | undefined;
-  /** Whether each channel gets a worker; its connections are then native ones. */
+  /** Whether channels live in workers; their connections are then native ones. */
   isNative?: boolean | undefined;
   /** The transport's name, for the report. */
   transport: string;

@@ -1,5 +1,6 @@
 /** `send()`: an image goes to whoever listens. */
 import { SendingChannelInWorker } from "../channels/channel_in_worker.ts";
+import { ChannelWorkers } from "../channels/channel_workers.ts";
 import { RateLimit } from "../channels/rate_limit.ts";
 import type { ZeroPages } from "../channels/sending_channel.ts";
 import { SendingChannelHere } from "../channels/sending_channel_here.ts";
@@ -52,8 +53,8 @@ export interface SendOptions {
   /** Decompresses everything that was compressed before it is sent. Default false. */
   verify?: boolean | undefined;
   /**
-   * `native`: the shim's sockets, a worker for each channel; `runtime`: the runtime's own
-   * sockets, all in this thread. Default `auto`: native where it can be used.
+   * `native`: the shim's sockets, a worker for each channel, at most one a core; `runtime`: the
+   * runtime's own sockets, all in this thread. Default `auto`: native where it can be used.
    */
   transport?: Transport | undefined;
   /** Encrypts every connection, and checks who listens. Only on the runtime's own sockets. */
@@ -159,6 +160,7 @@ export async function send(options: SendOptions): Promise<MigrationInfo> {
       forWriting: false,
       isEncrypted: openTls !== undefined,
     });
+    const workers = new ChannelWorkers();
     return await new Sender({
       source,
       method: method.name,
@@ -171,18 +173,22 @@ export async function send(options: SendOptions): Promise<MigrationInfo> {
       openMain: (signal) => open("main channel", signal),
       makeChannel: (id, work, sendZeroPages, signal) =>
         isNative
-          ? new SendingChannelInWorker({
-            ...shared,
-            id,
-            to,
-            timeout,
-            method: method.name,
-            engine: options.engine,
-            blocks: source.blocks.map(({ name, usedLength }) => ({ name, usedLength })),
-            source: ram!,
-            work: work.shared,
-            limit: limit?.shared,
-          }, sendZeroPages)
+          ? new SendingChannelInWorker(
+            {
+              ...shared,
+              id,
+              to,
+              timeout,
+              method: method.name,
+              engine: options.engine,
+              blocks: source.blocks.map(({ name, usedLength }) => ({ name, usedLength })),
+              source: ram!,
+              work: work.shared,
+              limit: limit?.shared,
+            },
+            workers.open(id),
+            sendZeroPages,
+          )
           : new SendingChannelHere({
             ...shared,
             id,

@@ -1,4 +1,4 @@
-/** Choosing between the shim's sockets with a worker per channel, and the runtime's own. */
+/** Choosing between the shim's sockets with channels in workers, and the runtime's own. */
 import { fileURLToPath } from "node:url";
 import { allowed, mayRead } from "../../ffi/permissions.ts";
 import { nativeIo } from "../../ffi/io.ts";

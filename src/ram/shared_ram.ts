@@ -1,4 +1,4 @@
-/** RAM as a channel's worker reaches it: the shim's files, or shared memory. */
+/** RAM as a channel in a worker reaches it: the shim's files, or shared memory. */
 import { cString, errorName, nativeIo } from "../../ffi/io.ts";
 import { ImageError } from "../errors.ts";
 import type { RamBlock } from "../protocol/ram_packet.ts";

@@ -26,6 +26,11 @@ export interface Connection {
   /** Whether something has come that was not read yet; where it is missing, nobody can tell. */
   hasMore?(): boolean;
   /**
+   * Waits for this connection's turn, before a packet: where several are in one thread, which
+   * each of them may block. Where it is missing, it is always this one's turn.
+   */
+  turn?(): MaybePromise<void>;
+  /**
    * Writes all bytes, of one piece or of two; they may be reused once it is done.
    *
    * @throws {PeerClosedError} If the peer is gone.

@@ -2,6 +2,7 @@
 import { alignedBytes, cString, errorName, nativeIo } from "../../ffi/io.ts";
 import { nodeFs } from "../builtin_modules.ts";
 import { PeerClosedError } from "../errors.ts";
+import type { MaybePromise } from "../maybe_promise.ts";
 import { type Address, formatAddress } from "./address.ts";
 import type { Connection, Listener } from "./connection.ts";
 
@@ -43,7 +44,7 @@ function place(address: Address): [host: Uint8Array, port: number] {
   return "path" in address ? [cString(address.path), -1] : [cString(address.host), address.port];
 }
 
-/** A connection for a thread of its own: every call blocks. */
+/** A connection for a thread that may block: every call does. */
 export class BlockingConnection implements Connection {
   name: string;
   bytesRead = 0;
@@ -53,12 +54,23 @@ export class BlockingConnection implements Connection {
   readonly #io = nativeIo();
   /** What came behind the last read: the next header, mostly. */
   readonly #ahead = new Uint8Array(READ_AHEAD);
+  readonly #turn: (connection: BlockingConnection) => MaybePromise<void>;
   #from = 0;
   #to = 0;
 
-  constructor(fd: number, name: string) {
+  /**
+   * @param fd The socket.
+   * @param name What to call it in messages.
+   * @param turn Waits for a connection's turn in its thread.
+   */
+  constructor(
+    fd: number,
+    name: string,
+    turn: (connection: BlockingConnection) => MaybePromise<void> = () => {},
+  ) {
     this.fd = fd;
     this.name = name;
+    this.#turn = turn;
   }
 
   #fail(result: number): never {
@@ -84,8 +96,17 @@ export class BlockingConnection implements Connection {
     return kept + read;
   }
 
+  /** Whether something has come that was not asked for yet. */
+  get hasAhead(): boolean {
+    return this.#from < this.#to;
+  }
+
+  turn(): MaybePromise<void> {
+    return this.#turn(this);
+  }
+
   hasMore(): boolean {
-    if (this.#from < this.#to) return true;
+    if (this.hasAhead) return true;
     const got = this.#io.net_recv_some(this.fd, this.#ahead, READ_AHEAD);
     this.#from = 0;
     // an end or an error is there for the next read, too

@@ -72,8 +72,8 @@ export function sync(packetNum: number): Uint8Array {
   return packet({ ...syncPacket(packetNum) });
 }
 
-/** A guest of four pages of pc.ram, two on each of two channels. */
-export function makeScript(mode: SyncMode = "round"): Script {
+/** A guest of pc.ram alone, two pages on each channel. */
+export function makeScript(mode: SyncMode = "round", channels = 2): Script {
   const writer = new MainChannelWriter(mode);
   const greeting = (id: number): Uint8Array => encodeGreeting({ id, uuid: new Uint8Array(16) });
   return {
@@ -81,17 +81,17 @@ export function makeScript(mode: SyncMode = "round"): Script {
       head: writer.head("pc-q35-10.0", PAGE),
       returnPath: writer.openReturnPath(),
       ping: writer.ping(9),
-      start: writer.ramStart([{ name: "pc.ram", usedLength: 4 * PAGE }]),
+      start: writer.ramStart([{ name: "pc.ram", usedLength: channels * 2 * PAGE }]),
       part: join(writer.ramPart(), writer.ramPartEnd()),
       end: writer.ramEnd(),
       tail: emptyVmTail(),
     },
-    channels: [0, 1].map((id) => ({
+    channels: Array.from({ length: channels }, (_, id) => ({
       greeting: greeting(id),
       setup: sync(id),
-      data: pagesPacket(2 + id, [id * 2 * PAGE, (id * 2 + 1) * PAGE]),
-      partSync: sync(4 + id),
-      endSync: sync(6 + id),
+      data: pagesPacket(channels + id, [id * 2 * PAGE, (id * 2 + 1) * PAGE]),
+      partSync: sync(2 * channels + id),
+      endSync: sync(3 * channels + id),
       after: new Uint8Array(0),
     })),
   };
@@ -109,7 +109,7 @@ export async function play(script: Script, port: number): Promise<RawPeer[]> {
 }
 
 /** PONG and SHUT 0: what a receiver answers to a script when all is well. */
-const ANSWER_SIZE = 16;
+export const ANSWER_SIZE = 16;
 
 /** Plays a script to a new receiver, and closes the connections as a source does. */
 export async function receiveScript(

@@ -12,7 +12,12 @@ import {
   send,
 } from "../../mod.ts";
 import { makeCounters } from "../../src/channels/counters.ts";
-import type { IdleTask, ReceiveTask, SendTask } from "../../src/channels/worker_messages.ts";
+import type {
+  ForChannel,
+  IdleTask,
+  ReceiveTask,
+  SendTask,
+} from "../../src/channels/worker_messages.ts";
 import { count } from "../durability/_outcomes.ts";
 import { within } from "../qemu/_wait.ts";
 import { migrate, sharedPages, startReceiver, temporaryDirectory } from "./_migrate.ts";
@@ -30,11 +35,12 @@ interface Caught {
 
 let caught: Caught[] = [];
 const post = Worker.prototype.postMessage;
-Worker.prototype.postMessage = function (this: Worker, message: unknown): void {
-  // its settings and what comes later have no kind
+Worker.prototype.postMessage = function (this: Worker, posted: Partial<ForChannel<unknown>>): void {
+  const { message } = posted;
+  // its settings are for no channel, and what comes later has no kind
   const isTask = typeof message === "object" && message !== null && "kind" in message;
   if (isTask) caught.push({ worker: this, task: message as Caught["task"] });
-  post.call(this, message);
+  post.call(this, posted);
 };
 
 async function errorOf(promise: Promise<unknown>): Promise<MultifdError> {
