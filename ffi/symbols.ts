@@ -132,9 +132,11 @@ export const IO_SYMBOLS = {
   net_shutdown: { parameters: [/* fd */ "i32", /* how */ "i32"], result: "i32" },
   file_open: { parameters: [/* path */ "buffer", /* for_writing */ "u32"], result: "i32" },
   file_read: {
-    parameters: [/* fd */ "i32", /* into */ "buffer", /* size */ "u32", /* offset */ "u64"],
+    parameters: [/* fd */ "i32", /* into */ "buffer", /* size */ "u32", /* offset */ "f64"],
     result: "i32",
   },
+  file_next_data: { parameters: [/* fd */ "i32", /* offset */ "f64"], result: "f64" },
+  file_next_hole: { parameters: [/* fd */ "i32", /* offset */ "f64"], result: "f64" },
   file_write_pages: {
     parameters: [
       /* fd */ "i32",

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -366,14 +367,20 @@ int32_t file_open(const char *path, uint32_t for_writing)
 	return fd < 0 ? -errno : fd;
 }
 
-int32_t file_read(int32_t fd, uint8_t *into, uint32_t size, uint64_t offset)
+/* Beyond this a double is no whole number any more. */
+static bool is_offset(double offset)
+{
+	return offset >= 0 && offset <= 9007199254740992.0;
+}
+
+int32_t file_read(int32_t fd, uint8_t *into, uint32_t size, double offset)
 {
 	uint32_t filled = 0;
 
-	if (size > MAX_SIZE)
+	if (size > MAX_SIZE || !is_offset(offset))
 		return -EINVAL;
 	while (filled < size) {
-		ssize_t got = pread(fd, into + filled, size - filled, (off_t)(offset + filled));
+		ssize_t got = pread(fd, into + filled, size - filled, (off_t)offset + filled);
 
 		if (got < 0 && errno == EINTR)
 			continue;
@@ -384,6 +391,22 @@ int32_t file_read(int32_t fd, uint8_t *into, uint32_t size, uint64_t offset)
 		filled += (uint32_t)got;
 	}
 	return (int32_t)filled;
+}
+
+double file_next_data(int32_t fd, double offset)
+{
+	off_t found = is_offset(offset) ? lseek(fd, (off_t)offset, SEEK_DATA) : -1;
+
+	if (found >= 0)
+		return (double)found;
+	return is_offset(offset) && errno == ENXIO ? (double)INFINITY : -EINVAL;
+}
+
+double file_next_hole(int32_t fd, double offset)
+{
+	off_t found = is_offset(offset) ? lseek(fd, (off_t)offset, SEEK_HOLE) : -1;
+
+	return found >= 0 ? (double)found : -EINVAL;
 }
 
 static int32_t write_at(int32_t fd, const uint8_t *bytes, size_t size, off_t offset)

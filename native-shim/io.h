@@ -74,8 +74,15 @@ IO_EXPORT int32_t net_shutdown(int32_t fd, int32_t how);
 /* Opens a file for reading, or for writing where it exists already. */
 IO_EXPORT int32_t file_open(const char *path, uint32_t for_writing);
 
-/* Reads size bytes at an offset, fewer only at the end of the file. */
-IO_EXPORT int32_t file_read(int32_t fd, uint8_t *into, uint32_t size, uint64_t offset);
+/* Reads size bytes at an offset (a whole number, as a double), fewer only at the end of the file. */
+IO_EXPORT int32_t file_read(int32_t fd, uint8_t *into, uint32_t size, double offset);
+
+/*
+ * Where data or a hole begins at an offset or behind it (whole numbers, as doubles): the size of
+ * the file for a hole where there is none before, infinity for data that does not come any more.
+ */
+IO_EXPORT double file_next_data(int32_t fd, double offset);
+IO_EXPORT double file_next_hole(int32_t fd, double offset);
 
 /*
  * Writes count pages at their offsets (whole numbers, as doubles), neighbours together.

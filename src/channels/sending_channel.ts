@@ -5,7 +5,7 @@ import { MAX_PAYLOAD_SIZE } from "../methods/method.ts";
 import { encodeGreeting } from "../protocol/greeting.ts";
 import { PACKET_SIZE, pagesPerPacket, syncPacket } from "../protocol/ram_packet.ts";
 import { RamPacketHeader, ramPacketHeaderSize } from "../protocol/ram_packet_header.ts";
-import { takeAllPages } from "../ram/sort_pages.ts";
+import { takeAllPages, takeNoPages } from "../ram/sort_pages.ts";
 import type { RamSource } from "../ram/target.ts";
 import { allocate, type Connection } from "../transport/connection.ts";
 import { ChannelClock, type ChannelCounters, makeCounters } from "./counters.ts";
@@ -31,7 +31,7 @@ export interface SendingChannelOptions {
   /** Where zero pages travel. */
   zeroPages: ZeroPages;
   /** The RAM. */
-  source: Pick<RamSource, "blocks" | "read">;
+  source: Pick<RamSource, "blocks" | "read" | "isZero">;
   /** What there is to send. */
   work: PageWork;
   /** The loops over a packet's pages; in TypeScript where they are missing. */
@@ -114,10 +114,13 @@ export class SendingChannel {
       const run = work.next();
       if (run === undefined) break;
       const pages = buffer.subarray(0, run.length);
-      source.read(run.block, run.offset, pages);
+      const isZero = zeroMode !== "none" &&
+        source.isZero?.(run.block, run.offset, run.length) === true;
+      if (!isZero) source.read(run.block, run.offset, pages);
       const block = source.blocks[run.block]!.name;
       let count = run.length / pageSize;
-      const normalPages = sort(pages, pageSize, run.offset, ordinals, offsets);
+      const sortThese = isZero ? takeNoPages : sort;
+      const normalPages = sortThese(pages, pageSize, run.offset, ordinals, offsets);
       if (zeroMode === "legacy" && normalPages < count) {
         await this.#options.sendZeroPages(block, offsets.slice(normalPages, count));
         count = normalPages;

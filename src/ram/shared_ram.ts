@@ -3,6 +3,7 @@ import { cString, errorName, nativeIo } from "../../ffi/io.ts";
 import { ImageError } from "../errors.ts";
 import type { RamBlock } from "../protocol/ram_packet.ts";
 import type { PageWriter } from "./guest_ram.ts";
+import { FileHoles } from "./file_holes.ts";
 import { PresentPages } from "./present_pages.ts";
 import { type RamSource, runsOf, type SharedFile, type SharedRam } from "./target.ts";
 import type { WriteTurn } from "./write_turn.ts";
@@ -10,11 +11,12 @@ import type { WriteTurn } from "./write_turn.ts";
 /** A block's stretch of a file, open here. */
 interface OpenFile extends Pick<SharedFile, "path" | "byteOffset"> {
   fd: number;
+  holes: FileHoles;
   present: PresentPages | undefined;
 }
 
 /** Reads and writes the blocks of an image that another thread opened. */
-export class SharedRamAccess implements PageWriter, Pick<RamSource, "blocks" | "read"> {
+export class SharedRamAccess implements PageWriter, Pick<RamSource, "blocks" | "read" | "isZero"> {
   /** The blocks. */
   readonly blocks: readonly RamBlock[];
   readonly #memory: Uint8Array[] = [];
@@ -43,6 +45,7 @@ export class SharedRamAccess implements PageWriter, Pick<RamSource, "blocks" | "
         path,
         byteOffset,
         fd,
+        holes: new FileHoles(fd),
         present: present && new PresentPages(blocks[i]!.usedLength, present.pageSize, present.bits),
       });
     }
@@ -75,6 +78,12 @@ export class SharedRamAccess implements PageWriter, Pick<RamSource, "blocks" | "
     present?.add(offsets);
   }
 
+  /** Whether pages lie in a hole of their file. */
+  isZero(block: number, offset: number, length: number): boolean {
+    const file = this.#files[block];
+    return file !== undefined && file.holes.covers(file.byteOffset + offset, length);
+  }
+
   /** Reads pages of a block. */
   read(block: number, offset: number, into: Uint8Array): void {
     const memory = this.#memory[block];
@@ -90,7 +99,7 @@ export class SharedRamAccess implements PageWriter, Pick<RamSource, "blocks" | "
 
   #read(block: number, offset: number, into: Uint8Array): void {
     const { path, byteOffset, fd } = this.#files[block]!;
-    const read = nativeIo().file_read(fd, into, into.length, BigInt(byteOffset + offset));
+    const read = nativeIo().file_read(fd, into, into.length, byteOffset + offset);
     if (read < 0) throw this.#error(`Cannot read ${path}`, read, block, offset);
     if (read === into.length) return;
     throw new ImageError(`Image ${path} was truncated while it was read`, {

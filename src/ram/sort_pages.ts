@@ -38,5 +38,8 @@ function sortBy(hasData: (page: Uint8Array) => boolean): PageSorter {
 /** Tells pages with data from zero pages. */
 export const sortPages: PageSorter = sortBy((page) => !isZeroPage(page));
 
+/** Takes every page as a zero page. */
+export const takeNoPages: PageSorter = sortBy(() => false);
+
 /** Takes every page as one with data. */
 export const takeAllPages: PageSorter = sortBy(() => true);

@@ -118,6 +118,14 @@ export interface RamSource {
    * @throws {ImageError} If they cannot be read.
    */
   read(block: number, offset: number, into: Uint8Array): void;
+  /**
+   * Whether pages are zero for certain, which saves reading them. Where it is missing, all are read.
+   *
+   * @param block Ordinal of the block.
+   * @param offset Byte offset of the first in it.
+   * @param length Bytes of the pages.
+   */
+  isZero?(block: number, offset: number, length: number): boolean;
   /** How a worker can read it, too; undefined where it cannot. */
   share?(): SharedRam | undefined;
   /**
