@@ -43,7 +43,10 @@ async function migrateOver(
   options: { transport: typeof TRANSPORTS[number]; timeout: number; channels?: number },
 ): Promise<(MultifdError | undefined)[]> {
   const directory = temporaryDirectory();
-  const receiver = await startReceiver({ into: path.join(directory, "vm"), ...options });
+  // a main channel that is reset at once leaves a receiver that nobody came to
+  const acceptTimeout = 15_000;
+  const into = path.join(directory, "vm");
+  const receiver = await startReceiver({ into, acceptTimeout, ...options });
   const wire = await faultyWire(receiver.port, strike);
   const { transport, timeout } = options;
   const errors = await Promise.all([
