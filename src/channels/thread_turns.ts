@@ -10,6 +10,9 @@ export interface TurnConnection {
   readonly hasAhead: boolean;
 }
 
+/** As many as there are ids. */
+const MOST_CHANNELS = 256;
+
 interface Waiting {
   channel: number;
   connection: TurnConnection;
@@ -27,6 +30,8 @@ export class ThreadTurns {
   /** Those that stand at a SYNC or have sent all. */
   readonly #resting = new Set<number>();
   #waiting: Waiting[] = [];
+  readonly #fds = new Int32Array(MOST_CHANNELS);
+  readonly #ready = new Uint8Array(MOST_CHANNELS);
 
   /** @param isSending Whether the channels send, else they receive. */
   constructor(isSending: boolean) {
@@ -73,23 +78,34 @@ export class ThreadTurns {
 
   #goOn(): void {
     if (this.#working.size > 0 || this.#waiting.length === 0) return;
-    const isReady = this.#poll(this.#waiting.map(({ connection }) => connection));
-    let next = this.#waiting.filter((_, i) => isReady[i]);
-    if (this.#isSending) next = next.slice(0, 1);
-    this.#waiting = this.#waiting.filter((one) => !next.includes(one));
-    for (const { channel, resolve } of next) {
-      this.#working.add(channel);
-      resolve();
+    this.#poll();
+    const waiting: Waiting[] = [];
+    let isOver = false;
+    for (const [i, one] of this.#waiting.entries()) {
+      if (this.#ready[i] === 0 || isOver) {
+        waiting.push(one);
+        continue;
+      }
+      isOver = this.#isSending;
+      this.#working.add(one.channel);
+      one.resolve();
     }
+    this.#waiting = waiting;
   }
 
-  #poll(connections: TurnConnection[]): boolean[] {
-    const { length } = connections;
-    const fds = Int32Array.from(connections, ({ fd }) => fd);
-    const ready = new Uint8Array(length);
-    const waits = connections.some(({ hasAhead }) => hasAhead) ? 0 : 1;
-    const found = nativeIo().net_poll(fds, length, this.#isSending ? 1 : 0, waits, ready);
-    // who cannot be asked about blocks instead
-    return connections.map(({ hasAhead }, i) => hasAhead || found < 0 || ready[i] !== 0);
+  /** Finds out who need not wait; blocks until one of them is so. */
+  #poll(): void {
+    const { length } = this.#waiting;
+    let waits = 1;
+    for (const [i, { connection }] of this.#waiting.entries()) {
+      this.#fds[i] = connection.fd;
+      if (connection.hasAhead) waits = 0;
+    }
+    const isSending = this.#isSending ? 1 : 0;
+    const found = nativeIo().net_poll(this.#fds, length, isSending, waits, this.#ready);
+    for (const [i, { connection }] of this.#waiting.entries()) {
+      // who cannot be asked about blocks instead
+      if (connection.hasAhead || found < 0) this.#ready[i] = 1;
+    }
   }
 }
