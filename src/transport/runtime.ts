@@ -13,8 +13,8 @@ const QUIET_LOOKS = 5;
 /** After so many looks it is, whoever still comes: a source has connected long before. */
 const MAX_LOOKS = 200;
 /**
- * How often writes let the event loop go round, in milliseconds: a socket that takes everything
- * calls back before that, and no signal, timer or other connection would be seen meanwhile.
+ * How long writes may keep the event loop from going round, in milliseconds: a socket that takes
+ * everything calls back before that, and no signal, timer or other connection is seen meanwhile.
  */
 const TURN_MS = 20;
 
@@ -36,7 +36,8 @@ export class SocketConnection implements Connection {
   #someone: (() => void) | undefined;
   #ended = false;
   #error: Error | undefined;
-  #turnAt = 0;
+  /** Since when the event loop has not gone round; undefined where nobody knows of it. */
+  #heldSince: number | undefined;
 
   constructor(socket: net.Socket, name: string) {
     this.#socket = socket;
@@ -150,13 +151,21 @@ export class SocketConnection implements Connection {
       this.#socket.write(more ?? bytes, (error) => {
         if (error) return reject(this.#error ?? this.explain(error));
         this.bytesWritten += bytes.length + (more?.length ?? 0);
-        const now = performance.now();
-        if (now - this.#turnAt < TURN_MS) return resolve();
-        this.#turnAt = now;
-        // not an immediate: between those Deno looks for other connections once in 61 times
-        setTimeout(resolve, 0);
+        this.#resolveInTurn(resolve);
       });
     });
+  }
+
+  /** Resolves at once, unless writes alone have had the thread for too long. */
+  #resolveInTurn(resolve: () => void): void {
+    const now = performance.now();
+    if (this.#heldSince === undefined) {
+      this.#heldSince = now;
+      setTimeout(() => this.#heldSince = undefined, 0);
+    }
+    if (now - this.#heldSince < TURN_MS) return resolve();
+    // not an immediate: between those Deno looks for other connections once in 61 times
+    setTimeout(resolve, 0);
   }
 
   end(): void {
