@@ -136,7 +136,6 @@ export const IO_SYMBOLS = {
     result: "i32",
   },
   file_next_data: { parameters: [/* fd */ "i32", /* offset */ "f64"], result: "f64" },
-  file_next_hole: { parameters: [/* fd */ "i32", /* offset */ "f64"], result: "f64" },
   file_write_pages: {
     parameters: [
       /* fd */ "i32",

@@ -395,18 +395,14 @@ int32_t file_read(int32_t fd, uint8_t *into, uint32_t size, double offset)
 
 double file_next_data(int32_t fd, double offset)
 {
-	off_t found = is_offset(offset) ? lseek(fd, (off_t)offset, SEEK_DATA) : -1;
+	off_t found;
 
+	if (!is_offset(offset))
+		return -EINVAL;
+	found = lseek(fd, (off_t)offset, SEEK_DATA);
 	if (found >= 0)
 		return (double)found;
-	return is_offset(offset) && errno == ENXIO ? (double)INFINITY : -EINVAL;
-}
-
-double file_next_hole(int32_t fd, double offset)
-{
-	off_t found = is_offset(offset) ? lseek(fd, (off_t)offset, SEEK_HOLE) : -1;
-
-	return found >= 0 ? (double)found : -EINVAL;
+	return errno == ENXIO ? (double)INFINITY : -errno;
 }
 
 static int32_t write_at(int32_t fd, const uint8_t *bytes, size_t size, off_t offset)

@@ -78,11 +78,10 @@ IO_EXPORT int32_t file_open(const char *path, uint32_t for_writing);
 IO_EXPORT int32_t file_read(int32_t fd, uint8_t *into, uint32_t size, double offset);
 
 /*
- * Where data or a hole begins at an offset or behind it (whole numbers, as doubles): the size of
- * the file for a hole where there is none before, infinity for data that does not come any more.
+ * Where a file has data, at an offset or behind it (whole numbers, as doubles); infinity where
+ * none comes any more.
  */
 IO_EXPORT double file_next_data(int32_t fd, double offset);
-IO_EXPORT double file_next_hole(int32_t fd, double offset);
 
 /*
  * Writes count pages at their offsets (whole numbers, as doubles), neighbours together.

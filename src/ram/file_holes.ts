@@ -4,10 +4,9 @@ import { nativeIo } from "../../ffi/io.ts";
 /** The holes of a file that is read from its start to its end. */
 export class FileHoles {
   readonly #fd: number;
-  /** The stretch that was looked at last. */
+  /** The hole that was found last. */
   #from = 0;
   #to = 0;
-  #isHole = false;
 
   /** @param fd The file, open for reading. */
   constructor(fd: number) {
@@ -16,16 +15,11 @@ export class FileHoles {
 
   /** Whether a stretch lies in a hole; a file system without holes has none. */
   covers(offset: number, length: number): boolean {
-    if (offset < this.#from || offset >= this.#to) this.#look(offset);
-    return this.#isHole && offset + length <= this.#to;
-  }
-
-  #look(offset: number): void {
-    const data = nativeIo().file_next_data(this.#fd, offset);
-    this.#from = offset;
-    this.#isHole = data > offset;
-    const next = this.#isHole ? data : nativeIo().file_next_hole(this.#fd, offset);
-    // who cannot tell is not asked again
-    this.#to = next > offset ? next : Infinity;
+    if (offset < this.#from || offset >= this.#to) {
+      // where the next hole is, is not asked: for that tmpfs looks at every page before it
+      this.#from = offset;
+      this.#to = nativeIo().file_next_data(this.#fd, offset);
+    }
+    return offset + length <= this.#to;
   }
 }
