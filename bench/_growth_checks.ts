@@ -56,7 +56,7 @@ export interface Measured {
   migrations: GrowthRun[];
   starts: Start[];
   rates: RateRun[];
-  /** Bytes of a runtime's own idle worker. */
+  /** Bytes of a runtime's own idle workers for each channel more. */
   workers: Map<string, number>;
   /** Bytes of the images. */
   size: number;
@@ -134,7 +134,7 @@ function memoryChecks(runs: readonly GrowthRun[], measured: Measured): Check[] {
   const perLaterGib = largeImage.map((run) =>
     (run.receivePeak - run.receiveHalfway) / MIB / (large / 2 / GIB)
   );
-  const above = "a channel above the runtime's own worker";
+  const above = "a channel above the runtime's own workers";
   const { channelMemory, imageMemory } = LIMITS;
   return [
     check(`sender, ${above}`, manyChannels, perChannel("sendPeak"), "MiB", channelMemory),
@@ -151,7 +151,7 @@ function startChecks(starts: readonly Start[], worker: number): Check[] {
   return [
     check("send, start to first page", starts, pages, "ms", FIRST_PAGE[runtime] ?? {}),
     check("recv, start to listening", starts, listens, "ms", {}),
-    check("the runtime's own worker", starts, [worker / MIB], "MiB", {}),
+    check("the runtime's own workers, a channel", starts, [worker / MIB], "MiB", {}),
   ];
 }
 

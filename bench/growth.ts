@@ -14,6 +14,7 @@ import fs from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { MOST_THREADS } from "../src/channels/channel_workers.ts";
 import { print, tell } from "../src/cli/output.ts";
 import { methodNames } from "../src/methods/registry.ts";
 import { blockFileName } from "../src/ram/block_file_name.ts";
@@ -152,10 +153,12 @@ async function measureStarts(): Promise<Start[]> {
   return starts;
 }
 
+/** What a runtime's own workers take for each channel more, in bytes. */
 async function measureWorkers(): Promise<Map<string, number>> {
   const workers = new Map<string, number>();
   for (const runtime of runtimes) {
-    const [least, most] = [await idleWorkers(runtime, few), await idleWorkers(runtime, many)];
+    const least = await idleWorkers(runtime, Math.min(few, MOST_THREADS));
+    const most = await idleWorkers(runtime, Math.min(many, MOST_THREADS));
     workers.set(runtime, (most - least) / (many - few));
   }
   return workers;
