@@ -27,6 +27,7 @@ export const SOURCES: readonly string[] = [
   "codec.h",
   "common.h",
   "counts.h",
+  "files.c",
   "glibc_compat.c",
   "io.c",
   "io.h",

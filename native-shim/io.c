@@ -1,9 +1,8 @@
-/* Sockets and files, blocking, every failure a value. */
+/* Sockets, blocking, every failure a value. */
 #include "io.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -26,8 +25,6 @@
 #define LOCAL_SEND_BUFFER (128 * 1024)
 /* 512 KiB of the smallest pages */
 #define MAX_PAGES 128u
-/* recv and send take a size_t, results are 32 bits: no packet is near this */
-#define MAX_SIZE (64u * 1024u * 1024u)
 #define MAX_POLLED 256u
 
 uint32_t io_abi(void)
@@ -228,7 +225,7 @@ int32_t net_recv(int32_t fd, uint8_t *into, uint32_t size, uint8_t *ahead, uint3
 {
 	uint32_t filled = 0;
 
-	if (size > MAX_SIZE || room > MAX_SIZE)
+	if (size > IO_MAX_SIZE || room > IO_MAX_SIZE)
 		return -EINVAL;
 	while (filled < size) {
 		struct iovec parts[2] = { { into + filled, size - filled }, { ahead, room } };
@@ -252,7 +249,7 @@ int32_t net_recv_some(int32_t fd, uint8_t *into, uint32_t size)
 	ssize_t got;
 	int one = 1;
 
-	if (size > MAX_SIZE)
+	if (size > IO_MAX_SIZE)
 		return -EINVAL;
 	/* QEMU keeps Nagle on its main channel: a late acknowledgement is guest's downtime */
 	setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &one, sizeof(one));
@@ -315,7 +312,7 @@ int32_t net_send(int32_t fd, const uint8_t *first, uint32_t first_size, const ui
 		{ (void *)(uintptr_t)second, second_size },
 	};
 
-	if (first_size > MAX_SIZE || second_size > MAX_SIZE)
+	if (first_size > IO_MAX_SIZE || second_size > IO_MAX_SIZE)
 		return -EINVAL;
 	return send_parts(fd, parts, 2);
 }
@@ -324,7 +321,7 @@ int32_t net_send_some(int32_t fd, const uint8_t *bytes, uint32_t size)
 {
 	ssize_t sent;
 
-	if (size > MAX_SIZE)
+	if (size > IO_MAX_SIZE)
 		return -EINVAL;
 	do
 		sent = send(fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -338,7 +335,7 @@ int32_t net_send_pages(int32_t fd, const uint8_t *header, uint32_t header_size, 
 	struct iovec parts[1 + MAX_PAGES];
 	size_t used = 1;
 
-	if (count > MAX_PAGES || header_size > MAX_SIZE || page_size > MAX_SIZE / MAX_PAGES)
+	if (count > MAX_PAGES || header_size > IO_MAX_SIZE || page_size > IO_MAX_SIZE / MAX_PAGES)
 		return -EINVAL;
 	parts[0] = (struct iovec){ (void *)(uintptr_t)header, header_size };
 	for (uint32_t i = 0; i < count; i++) {
@@ -358,85 +355,6 @@ int32_t net_send_pages(int32_t fd, const uint8_t *header, uint32_t header_size, 
 int32_t net_shutdown(int32_t fd, int32_t how)
 {
 	return shutdown(fd, how == 1 ? SHUT_WR : SHUT_RDWR) < 0 ? -errno : 0;
-}
-
-int32_t file_open(const char *path, uint32_t for_writing)
-{
-	int fd = open(path, (for_writing ? O_WRONLY : O_RDONLY) | O_CLOEXEC);
-
-	return fd < 0 ? -errno : fd;
-}
-
-/* Beyond this a double is no whole number any more. */
-static bool is_offset(double offset)
-{
-	return offset >= 0 && offset <= 9007199254740992.0;
-}
-
-int32_t file_read(int32_t fd, uint8_t *into, uint32_t size, double offset)
-{
-	uint32_t filled = 0;
-
-	if (size > MAX_SIZE || !is_offset(offset))
-		return -EINVAL;
-	while (filled < size) {
-		ssize_t got = pread(fd, into + filled, size - filled, (off_t)offset + filled);
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return -errno;
-		if (got == 0)
-			break;
-		filled += (uint32_t)got;
-	}
-	return (int32_t)filled;
-}
-
-double file_next_data(int32_t fd, double offset)
-{
-	off_t found;
-
-	if (!is_offset(offset))
-		return -EINVAL;
-	found = lseek(fd, (off_t)offset, SEEK_DATA);
-	if (found >= 0)
-		return (double)found;
-	return errno == ENXIO ? (double)INFINITY : -errno;
-}
-
-static int32_t write_at(int32_t fd, const uint8_t *bytes, size_t size, off_t offset)
-{
-	while (size > 0) {
-		ssize_t written = pwrite(fd, bytes, size, offset);
-
-		if (written < 0 && errno == EINTR)
-			continue;
-		if (written < 0)
-			return -errno;
-		bytes += written;
-		offset += written;
-		size -= (size_t)written;
-	}
-	return 0;
-}
-
-int32_t file_write_pages(int32_t fd, const uint8_t *pages, const double *offsets, uint32_t count,
-			 uint32_t page_size)
-{
-	for (uint32_t first = 0; first < count;) {
-		uint32_t end = first + 1;
-		int32_t result;
-
-		while (end < count && offsets[end] == offsets[end - 1] + page_size)
-			end++;
-		result = write_at(fd, pages + (size_t)first * page_size, (size_t)(end - first) * page_size,
-				  (off_t)offsets[first]);
-		if (result < 0)
-			return result;
-		first = end;
-	}
-	return 0;
 }
 
 int32_t io_close(int32_t fd)

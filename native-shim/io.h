@@ -14,6 +14,9 @@
 /* Changes whenever a caller must: the loader refuses another. */
 #define IO_ABI 7
 
+/* Most bytes of a call: results are 32 bits, and no packet is near this. */
+#define IO_MAX_SIZE (64u * 1024u * 1024u)
+
 IO_EXPORT uint32_t io_abi(void);
 
 /* The name of an errno, e.g. "ENOSPC", NUL-terminated, cut to room bytes. */

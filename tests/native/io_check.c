@@ -1,4 +1,4 @@
-/* What io.h promises of its sockets and files, tried under the sanitizers. */
+/* What io.h promises of its sockets, tried under the sanitizers. */
 #include "../../native-shim/io.h"
 #include "check.h"
 
@@ -173,28 +173,6 @@ static void polled(void)
 	}
 }
 
-/* A page of data between two holes. */
-static void holes(void)
-{
-	char name[] = "/tmp/multifd-io-check-XXXXXX";
-	int fd = mkstemp(name);
-	double data;
-
-	doing = "file_next_data()";
-	check(fd >= 0 && unlink(name) == 0, "mkstemp: %d", errno);
-	check(ftruncate(fd, 1 << 24) == 0, "ftruncate: %d", errno);
-	check(pwrite(fd, stream, 4096, 1 << 23) == 4096, "pwrite: %d", errno);
-	data = file_next_data(fd, 0);
-	/* a file system without holes has data everywhere */
-	check(data == 0 || data == 1 << 23, "data at %f", data);
-	check(file_next_data(fd, (1 << 23) + 1) == (1 << 23) + 1, "within data");
-	check(file_next_data(fd, 1 << 24) > 1e300, "data behind the end");
-	check(file_next_data(-1, 0) == -EBADF, "no file");
-	check(file_next_data(fd, -1) < 0 && file_next_data(fd, 1e300) < 0, "no offset");
-	check(file_read(fd, stream, 1, -1) == -EINVAL, "read at no offset");
-	close(fd);
-}
-
 static void bad_calls(void)
 {
 	struct pair pair = open_pair();
@@ -219,7 +197,6 @@ int main(void)
 	no_more_than_asked();
 	piece_by_piece();
 	polled();
-	holes();
 	bad_calls();
 	printf("%lu checks\n", checks);
 	return 0;

@@ -66,7 +66,7 @@ function buildAndRun(name: string, args: string[]): string {
 
 // it is C, and the same under every runtime
 if ("Deno" in globalThis) {
-  for (const name of ["io", "pages"]) {
+  for (const name of ["io", "files", "pages"]) {
     const skip = whyNot("stdio.h") ?? false;
     test(`${name}.c keeps io.h's promises under the sanitizers`, { skip }, () => {
       const sources = [path.join(here, `${name}_check.c`), path.join(shim, `${name}.c`)];
