@@ -59,6 +59,7 @@ export class ChannelWorker {
   open<Message extends AnyMessage>(channel: number): ChannelPort<Message> {
     const port = new ChannelPort<Message>(this, channel);
     this.#ports.set(channel, port as unknown as ChannelPort<AnyMessage>);
+    if (this.#failure !== undefined) port.fail();
     return port;
   }
 

@@ -228,16 +228,16 @@ async function send(line: Line, task: SendTask): Promise<void> {
           counters,
         });
         await channel.greet(task.uuid);
-        turns.rest(task.id);
       } else if (command === "sendAll") {
         turns.begin();
         await channel!.sendAll();
-        turns.rest(task.id);
       } else {
         await channel!.sync();
       }
       const engineCounts = sender.counts?.();
       line.tell({ type: "ok", ...(fd === undefined ? {} : { fd }), engineCounts });
+      // only now: the thread may block in another channel from here on
+      turns.rest(task.id);
     }
   } finally {
     sender.cleanup();
@@ -259,7 +259,7 @@ async function serve(line: Line): Promise<void> {
   } catch (error) {
     line.tell({ type: "error", error: packError(error) });
   }
-  // only now: the thread may block in another channel from here on
+  // here, too
   if (task.kind !== "idle") turns?.leave(task.id);
 }
 
