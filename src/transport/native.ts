@@ -3,7 +3,7 @@ import { alignedBytes, cString, errorName, nativeIo } from "../../ffi/io.ts";
 import { nodeFs } from "../builtin_modules.ts";
 import { PeerClosedError } from "../errors.ts";
 import type { MaybePromise } from "../maybe_promise.ts";
-import { type Address, formatAddress } from "./address.ts";
+import { type Address, formatAddress, isLocal } from "./address.ts";
 import type { Connection, Listener } from "./connection.ts";
 
 /**
@@ -12,15 +12,21 @@ import type { Connection, Listener } from "./connection.ts";
  */
 const POLL_MS = 1;
 const MAX_POLL_MS = 50;
-/** The same for a listener: while nobody has come, and once a peer has. */
-const ACCEPT_MS = 2;
+/**
+ * The same for a listener: while nobody has come, and once a peer has, whose other connections
+ * come right behind its first.
+ */
+const ACCEPT_MS = 1;
 const IDLE_ACCEPT_MS = 20;
 const LATE_ACCEPT_MS = 100;
-/** How fast its patience grows: whoever just began to listen is mostly connected to soon. */
-const IDLE_GROWTH = 1.005;
-const LATE_GROWTH = 1.5;
-/** How long nothing may arrive before a listener counts as drained, in milliseconds. */
+/** What part of the time since it began, or somebody came, it lets pass until it looks again. */
+const [IDLE_PART, LATE_PART] = [1 / 200, 1 / 16] as const;
+/**
+ * How long nothing may arrive before a listener counts as drained, in milliseconds. On this
+ * machine a connection that a peer has opened is there, and only its turn has to come.
+ */
 const DRAIN_MS = 50;
+const LOCAL_DRAIN_MS = 5;
 /** After so many such times it does, whoever still comes: a source has connected long before. */
 const MAX_LOOKS = 40;
 /** Most connections that are taken before anything else has its turn. */
@@ -329,15 +335,16 @@ export function listenNatively(
   const failed = (result: number): PeerClosedError =>
     new PeerClosedError(`Cannot listen on ${formatAddress(address)}`, { code: errorName(result) });
   if (fd < 0) throw failed(fd);
+  const drainTime = isLocal(address) ? LOCAL_DRAIN_MS : DRAIN_MS;
   let accepted = 0;
-  let patience = ACCEPT_MS;
+  let since = performance.now();
   let isClosed = false;
   /** Takes who waits. */
   const acceptSome = (): void => {
     for (let i = 0; i < ACCEPT_AT_ONCE && !isClosed; i++) {
       const connection = io.net_accept(fd);
       if (connection >= 0) {
-        patience = ACCEPT_MS;
+        since = performance.now();
         onConnection(new PolledConnection(connection, `connection ${accepted++}`));
         continue;
       }
@@ -347,20 +354,22 @@ export function listenNatively(
     }
   };
   const accept = (): void => {
-    timer = setTimeout(accept, patience);
-    patience = accepted === 0
-      ? Math.min(IDLE_GROWTH * patience, IDLE_ACCEPT_MS)
-      : Math.min(LATE_GROWTH * patience, LATE_ACCEPT_MS);
     acceptSome();
+    if (isClosed) return;
+    const passed = performance.now() - since;
+    const patience = accepted === 0
+      ? Math.min(IDLE_PART * passed, IDLE_ACCEPT_MS)
+      : Math.min(LATE_PART * passed, LATE_ACCEPT_MS);
+    timer = setTimeout(accept, Math.max(patience, ACCEPT_MS));
   };
-  let timer = setTimeout(accept, patience);
+  let timer = setTimeout(accept, ACCEPT_MS);
   const actual = "path" in address ? address : { ...address, port: io.net_port(fd) };
   return {
     address: formatAddress(actual),
     async drain() {
       for (let before = -1, looks = 0; before !== accepted && looks < MAX_LOOKS; looks++) {
         before = accepted;
-        await sleep(DRAIN_MS);
+        await sleep(drainTime);
         // the timer may be more patient than this
         acceptSome();
       }
