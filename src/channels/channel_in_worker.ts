@@ -8,6 +8,7 @@ import type { ChannelPort } from "./channel_worker.ts";
 import { type ChannelCounters, COUNTERS_SIZE, makeCounters } from "./counters.ts";
 import { RateLimit } from "./rate_limit.ts";
 import type { ReceiveSession } from "./receive_session.ts";
+import type { SendingRun } from "./sending_channel.ts";
 import type {
   RamMessage,
   ReceiveMessage,
@@ -141,6 +142,7 @@ export class SendingChannelInWorker {
   readonly #sendZeroPages: (block: string, offsets: Float64Array) => Promise<void>;
   readonly #limit: RateLimit | undefined;
   #connection: PolledConnection | undefined;
+  #isDropped = false;
 
   /**
    * @param task What the worker is told.
@@ -162,27 +164,14 @@ export class SendingChannelInWorker {
 
   /** Waits until the method is set up. */
   async setUp(): Promise<void> {
-    await this.#answer();
+    await this.#heard("ready");
   }
 
-  /** Connects and greets. */
-  async connect(): Promise<void> {
-    await this.#command("connect");
-  }
-
-  /** Ends a round on this channel. */
-  async sync(): Promise<void> {
-    await this.#command("sync");
-  }
-
-  /** Sends pages until there are no more. */
-  async sendAll(): Promise<void> {
-    await this.#command("sendAll");
-  }
-
-  async #command(command: SendCommand): Promise<void> {
-    this.#worker.post(command);
-    await this.#answer();
+  /** Connects and sends everything. */
+  start(): SendingRun {
+    this.#worker.post("start" satisfies SendCommand);
+    const begun = this.#heard("begun");
+    return { begun, sent: begun.then(() => this.#heard("sent")) };
   }
 
   async #next(): Promise<SendMessage | undefined> {
@@ -193,31 +182,36 @@ export class SendingChannelInWorker {
     }
   }
 
-  async #answer(): Promise<void> {
+  /** Waits until the worker says this. */
+  async #heard(type: "ready" | "begun" | "sent"): Promise<void> {
     for (;;) {
       const message = await this.#next();
       if (message === undefined) throw new EngineError("Channel's worker ended too early");
-      if (message.type === "counts") this.engineCounts = message.engineCounts;
-      if (message.type === "zeros") await this.#sendZeroPages(message.block, message.offsets);
-      if (message.type !== "ok" && message.type !== "ready") continue;
-      if (message.type === "ok") this.engineCounts = message.engineCounts;
-      if (message.type === "ok" && message.fd !== undefined) {
-        this.#connection = new PolledConnection(message.fd, `channel ${this.counters.id}`);
-        this.#connection.lend();
+      if (message.type === "counts" || message.type === "sent") {
+        this.engineCounts = message.engineCounts;
       }
-      return;
+      if (message.type === "zeros") await this.#sendZeroPages(message.block, message.offsets);
+      if (message.type === "begun") this.#take(message.fd);
+      if (message.type === type) return;
     }
+  }
+
+  #take(fd: number): void {
+    this.#connection = new PolledConnection(fd, `channel ${this.counters.id}`);
+    this.#connection.lend();
+    if (this.#isDropped) this.#connection.destroy();
   }
 
   /** Drops the connection; a worker that is blocked on it, or waits its turn, wakes up. */
   destroy(): void {
+    this.#isDropped = true;
     this.#limit?.stop();
     this.#connection?.destroy();
   }
 
   /** Ends the worker and closes the connection. */
   async close(): Promise<void> {
-    this.#worker.post("end");
+    this.#worker.post("end" satisfies SendCommand);
     this.destroy();
     await this.#worker.stop();
     this.#connection?.giveBack();

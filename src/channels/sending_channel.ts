@@ -44,6 +44,14 @@ export interface SendingChannelOptions {
   counters?: ChannelCounters | undefined;
 }
 
+/** What a channel that was started has sent. */
+export interface SendingRun {
+  /** The greeting and the set-up SYNC. */
+  begun: Promise<void>;
+  /** All pages, the SYNC of their round and that of RAM's end. */
+  sent: Promise<void>;
+}
+
 /** A packet as it is on the wire, while it is made or kept. */
 interface PacketBuffer {
   bytes: Uint8Array;
@@ -78,13 +86,14 @@ export class SendingChannel {
     return { bytes, header, payload: bytes.subarray(headerSize) };
   }
 
-  /** Sends the greeting. */
-  async greet(uuid: Uint8Array): Promise<void> {
+  /** Sends the greeting and the SYNC of the set-up. */
+  async begin(uuid: Uint8Array): Promise<void> {
     await this.#write(encodeGreeting({ id: this.counters.id, uuid }));
+    await this.#sync();
   }
 
   /** Ends a round on this channel. */
-  async sync(): Promise<void> {
+  async #sync(): Promise<void> {
     const { header } = this.#packet;
     header.encode(syncPacket(this.#options.work.nextPacketNum()));
     this.counters.packets++;
@@ -95,8 +104,14 @@ export class SendingChannel {
     this.#clock.waited();
   }
 
-  /** Sends pages until there are no more. */
+  /** Sends pages until there are no more, the SYNC of their round and that of RAM's end. */
   async sendAll(): Promise<void> {
+    await this.#sendPages();
+    await this.#sync();
+    await this.#sync();
+  }
+
+  async #sendPages(): Promise<void> {
     const { source, work, pageSize, zeroPages: zeroMode } = this.#options;
     const { sortPages } = this.#options.loops ?? pageLoops;
     const sort = zeroMode === "none" ? takeAllPages : sortPages;
@@ -126,7 +141,7 @@ export class SendingChannel {
         count = normalPages;
       }
       if (count === 0) continue;
-      const sent = this.#sendPages(
+      const sent = this.#sendPacket(
         block,
         offsets.subarray(0, count),
         pages,
@@ -140,7 +155,7 @@ export class SendingChannel {
   }
 
   /** Sends a packet; `offsets` are of the normal pages, then of zero pages. */
-  #sendPages(
+  #sendPacket(
     block: string,
     offsets: Float64Array,
     pages: Uint8Array,

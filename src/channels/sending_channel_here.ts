@@ -5,7 +5,7 @@ import type { Connection } from "../transport/connection.ts";
 import { type ChannelCounters, makeCounters } from "./counters.ts";
 import type { RateLimit } from "./rate_limit.ts";
 import { setUpSender } from "./verify.ts";
-import { SendingChannel, type SendingChannelOptions } from "./sending_channel.ts";
+import { SendingChannel, type SendingChannelOptions, type SendingRun } from "./sending_channel.ts";
 
 /** What a sending channel in this thread needs. */
 export interface SendingChannelHereOptions
@@ -57,24 +57,19 @@ export class SendingChannelHere {
     this.#sender = await setUpSender(method, this.#options, () => this.counters.verifyCaught++);
   }
 
-  /** Connects and greets. */
-  async connect(): Promise<void> {
+  /** Connects and sends everything. */
+  start(): SendingRun {
+    const begun = this.#begin();
+    return { begun, sent: begun.then(() => this.#channel!.sendAll()) };
+  }
+
+  async #begin(): Promise<void> {
     const connection = await this.#options.open(`channel ${this.#options.id}`);
     this.#connection = connection;
     const sender = this.#sender!;
     const { counters } = this;
     this.#channel = new SendingChannel({ ...this.#options, connection, sender, counters });
-    await this.#channel.greet(this.#options.uuid);
-  }
-
-  /** Ends a round on this channel. */
-  async sync(): Promise<void> {
-    await this.#channel!.sync();
-  }
-
-  /** Sends pages until there are no more. */
-  async sendAll(): Promise<void> {
-    await this.#channel!.sendAll();
+    await this.#channel.begin(this.#options.uuid);
   }
 
   /** Drops the connection. */

@@ -201,6 +201,8 @@ async function receive(line: Line, task: ReceiveTask): Promise<void> {
 
 async function send(line: Line, task: SendTask): Promise<void> {
   turns ??= new ThreadTurns(true);
+  // before any of the thread's channels is connected: until all are, none may block the others
+  turns.join(task.id);
   const method = methodByName(task.method)!;
   const engine = selectEngine(method, "encodes", task.engine);
   const counters = makeCounters(task.id, task.counters);
@@ -208,37 +210,27 @@ async function send(line: Line, task: SendTask): Promise<void> {
   const source = new SharedRamAccess(task.source, task.blocks);
   try {
     line.tell({ type: "ready" });
-    let channel: SendingChannel | undefined;
-    for (;;) {
-      const command = await line.next<SendCommand>();
-      if (command === "end") return;
-      let fd: number | undefined;
-      if (command === "connect") {
-        fd = connectNatively(task.to, `channel ${task.id}`, task.timeout);
-        channel = new SendingChannel({
-          ...task,
-          connection: connectionOf(fd, task.id),
-          method,
-          sender: engine?.isDevice === true ? telling(line, sender) : sender,
-          source,
-          work: new PageWork(task.blocks, task.work),
-          limit: task.limit && new RateLimit(task.limit, true),
-          loops: nativePageLoops(),
-          sendZeroPages: (block, offsets) => line.tell({ type: "zeros", block, offsets }),
-          counters,
-        });
-        await channel.greet(task.uuid);
-      } else if (command === "sendAll") {
-        turns.begin();
-        await channel!.sendAll();
-      } else {
-        await channel!.sync();
-      }
-      const engineCounts = sender.counts?.();
-      line.tell({ type: "ok", ...(fd === undefined ? {} : { fd }), engineCounts });
-      // only now: the thread may block in another channel from here on
-      turns.rest(task.id);
-    }
+    if (await line.next<SendCommand>() === "end") return;
+    const fd = connectNatively(task.to, `channel ${task.id}`, task.timeout);
+    const channel = new SendingChannel({
+      ...task,
+      connection: connectionOf(fd, task.id),
+      method,
+      sender: engine?.isDevice === true ? telling(line, sender) : sender,
+      source,
+      work: new PageWork(task.blocks, task.work),
+      limit: task.limit && new RateLimit(task.limit, true),
+      loops: nativePageLoops(),
+      sendZeroPages: (block, offsets) => line.tell({ type: "zeros", block, offsets }),
+      counters,
+    });
+    await channel.begin(task.uuid);
+    line.tell({ type: "begun", fd });
+    await channel.sendAll();
+    line.tell({ type: "sent", engineCounts: sender.counts?.() });
+    // only now: the thread may block in another channel from here on
+    turns.rest(task.id);
+    await line.next<SendCommand>();
   } finally {
     sender.cleanup();
     source.close();

@@ -113,13 +113,14 @@ export interface SendTask {
   limit: SharedArrayBuffer | undefined;
 }
 
-/** To a sending worker, one at a time; each is answered with `ok` or ends it with an error. */
-export type SendCommand = "connect" | "sync" | "sendAll" | "end";
+/** To a sending worker: send everything, and that it may end. */
+export type SendCommand = "start" | "end";
 
 /** From a sending worker. */
 export type SendMessage =
   | EngineCountsMessage
   | { /** The method is set up. */ type: "ready" }
-  | { /** A command is done. */ type: "ok"; fd?: number; engineCounts: EngineCounts | undefined }
+  | { /** Greeting and set-up SYNC are out, on this socket. */ type: "begun"; fd: number }
+  | { /** Everything is. */ type: "sent"; engineCounts: EngineCounts | undefined }
   | { /** Zero pages for the main channel. */ type: "zeros"; block: string; offsets: Float64Array }
   | WorkerEnd;

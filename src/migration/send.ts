@@ -4,6 +4,7 @@ import { ChannelWorkers } from "../channels/channel_workers.ts";
 import { RateLimit } from "../channels/rate_limit.ts";
 import type { ZeroPages } from "../channels/sending_channel.ts";
 import { SendingChannelHere } from "../channels/sending_channel_here.ts";
+import { nodeNet } from "../builtin_modules.ts";
 import { selectEngine } from "../engines/select.ts";
 import { OptionError } from "../errors.ts";
 import { encodeWireName } from "../protocol/bytes.ts";
@@ -161,6 +162,11 @@ export async function send(options: SendOptions): Promise<MigrationInfo> {
       isEncrypted: openTls !== undefined,
     });
     const workers = new ChannelWorkers();
+    if (isNative) {
+      workers.start(channels);
+      // the main channel's sockets are loaded while the threads start, and not after them
+      nodeNet();
+    }
     return await new Sender({
       source,
       method: method.name,

@@ -3,8 +3,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { ChannelCounters } from "../channels/counters.ts";
 import { type EngineCounts, sumCounts } from "../engines/engine.ts";
 import { PageWork } from "../channels/page_work.ts";
+import type { SendingRun } from "../channels/sending_channel.ts";
 import { MultifdError, PeerClosedError, PeerFailedError, ProtocolError } from "../errors.ts";
 import type { SyncMode } from "../protocol/main_channel.ts";
+import { ByteWriter } from "../protocol/byte_writer.ts";
 import { emptyVmTail, MainChannelWriter } from "../protocol/main_channel_writer.ts";
 import { ReturnPathReader } from "../protocol/return_path.ts";
 import type { RamSource } from "../ram/target.ts";
@@ -27,12 +29,8 @@ export interface SenderChannel {
   readonly engineCounts: EngineCounts | undefined;
   /** Sets the method up. */
   setUp(): Promise<void>;
-  /** Connects and greets. */
-  connect(): Promise<void>;
-  /** Ends a round. */
-  sync(): Promise<void>;
-  /** Sends pages until there are no more. */
-  sendAll(): Promise<void>;
+  /** Connects and sends everything, of which nothing waits for the destination or other channels. */
+  start(): SendingRun;
   /** Drops the connection; what waits on it fails. */
   destroy(): void;
   /** Gives everything back. */
@@ -93,6 +91,8 @@ export class Sender {
   readonly #writer: MainChannelWriter;
   readonly #shut = Promise.withResolvers<number>();
   readonly #allHeld = Promise.withResolvers<void>();
+  /** The section of RAM that zero pages on the main channel belong to is open. */
+  readonly #partOpen = Promise.withResolvers<void>();
   #main: Connection | undefined;
   #stage = "the connections";
   #rounds = 0;
@@ -167,13 +167,23 @@ export class Sender {
     await this.#setUpChannels();
     this.#startedAt = performance.now();
     this.#options.onEvent?.({ type: "started" });
-    await this.#connect();
-    await this.#setUp();
-    await this.#pass();
+    const main = await this.#openMain();
+    const runs = this.#channels.map((channel) => channel.start());
+    const sent = Promise.all(runs.map((run) => run.sent));
+    sent.catch((error) => this.#lifeline.fail(error));
+    await this.#setUp(main, runs);
+    this.#stage = "the destination to take pages";
+    await sent;
     source.verifyUnchanged();
-    await this.#syncChannels();
-    await this.#main!.write(this.#writer.ramEnd());
-    await this.#main!.write(source.deviceState ?? emptyVmTail());
+    // at once: each piece that comes alone is a wait more for a destination
+    await main.write(joined([
+      this.#writer.ramPartEnd(),
+      this.#writer.ping(PING_ALL_PAGES),
+      this.#writer.ramEnd(),
+      source.deviceState ?? emptyVmTail(),
+    ]));
+    this.#endRound();
+    this.#endRound();
     this.#isSent = true;
     this.#stage = "the destination to hold every page";
     await this.#allHeld.promise;
@@ -185,8 +195,8 @@ export class Sender {
     return this.#info();
   }
 
-  /** QEMU reads the main channel's head and each greeting at once, so they go out at once. */
-  async #connect(): Promise<void> {
+  /** QEMU reads the main channel's head at once, so it goes out at once; and before any channel. */
+  async #openMain(): Promise<Connection> {
     const { openMain, machine, pageSize } = this.#options;
     const main = await openMain(this.#lifeline.signal);
     this.#main = main;
@@ -194,18 +204,22 @@ export class Sender {
       this.#shut.reject(error);
       this.#lifeline.fail(error);
     });
-    await main.write(this.#writer.head(machine, pageSize));
-    for (const channel of this.#channels) await channel.connect();
+    await main.write(joined([
+      this.#writer.head(machine, pageSize),
+      this.#writer.openReturnPath(),
+      this.#writer.ping(1),
+    ]));
+    return main;
   }
 
-  async #setUp(): Promise<void> {
+  /** A marker comes after the SYNCs that it is for. */
+  async #setUp(main: Connection, runs: readonly SendingRun[]): Promise<void> {
     const { source, onEvent, pageSize } = this.#options;
-    const main = this.#main!;
     this.#stage = "the set-up sync";
-    await main.write(this.#writer.openReturnPath());
-    await main.write(this.#writer.ping(1));
-    await this.#syncChannels();
-    await main.write(this.#writer.ramStart(source.blocks));
+    await Promise.all(runs.map((run) => run.begun));
+    await main.write(joined([this.#writer.ramStart(source.blocks), this.#writer.ramPart()]));
+    this.#partOpen.resolve();
+    this.#endRound();
     this.#setupAt = performance.now();
     onEvent?.({
       type: "setup",
@@ -214,24 +228,14 @@ export class Sender {
     });
   }
 
-  async #pass(): Promise<void> {
-    const main = this.#main!;
-    this.#stage = "the destination to take pages";
-    await main.write(this.#writer.ramPart());
-    await Promise.all(this.#channels.map((channel) => channel.sendAll()));
-    await this.#syncChannels();
-    await main.write(this.#writer.ramPartEnd());
-    await main.write(this.#writer.ping(PING_ALL_PAGES));
-  }
-
   async #sendZeroPages(block: string, offsets: Float64Array): Promise<void> {
+    await this.#partOpen.promise;
     this.#mainZeroPages += offsets.length;
     await this.#main!.write(this.#writer.zeroPages(block, offsets));
   }
 
-  async #syncChannels(): Promise<void> {
+  #endRound(): void {
     this.#rounds++;
-    await Promise.all(this.#channels.map((channel) => channel.sync()));
     this.#options.onEvent?.({ type: "sync", round: this.#rounds });
   }
 
@@ -325,6 +329,12 @@ export class Sender {
       blocks: source.blocks.map((block) => ({ ...block, sha256: undefined, missing: 0 })),
     };
   }
+}
+
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  const bytes = new ByteWriter();
+  for (const part of parts) bytes.raw(part);
+  return bytes.done();
 }
 
 function shutError(status: number): PeerFailedError {

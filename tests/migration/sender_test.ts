@@ -19,6 +19,8 @@ import { encodeReturnPathMessage } from "../../src/protocol/return_path.ts";
 import { mixedPages, sharedPages, startReceiver, TRANSPORTS } from "./_migrate.ts";
 
 const image = new MemoryImage({ "pc.ram": sharedPages(300, 4096, 1) });
+/** More than any socket holds. */
+const tooLarge = new MemoryImage({ "pc.ram": sharedPages(8192, 4096, 2) });
 
 /** A destination that does with its connections what the test says; returns its address. */
 async function destination(
@@ -90,7 +92,10 @@ for (const transport of TRANSPORTS) {
   test(`send() on ${transport} sockets refuses SHUT 0 that comes before everything was sent`, async () => {
     await assertRejects(
       () =>
-        sendTo((socket, ordinal) => void (ordinal === 0 && socket.write(shut(0))), { transport }),
+        sendTo((socket, ordinal) => void (ordinal === 0 && socket.write(shut(0))), {
+          transport,
+          image: tooLarge,
+        }),
       ProtocolError,
       "before everything was sent",
     );
@@ -117,9 +122,8 @@ for (const transport of TRANSPORTS) {
   });
 
   test(`send() on ${transport} sockets gives up when the destination takes nothing`, async () => {
-    const large = new MemoryImage({ "pc.ram": sharedPages(8192, 4096, 2) });
     await assertRejects(
-      () => sendTo((socket) => socket.pause(), { image: large, transport }),
+      () => sendTo((socket) => socket.pause(), { image: tooLarge, transport }),
       TimedOutError,
       "to take pages",
     );
