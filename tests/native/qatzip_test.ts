@@ -102,7 +102,7 @@ if ("Deno" in globalThis) {
   });
 
   test("qatzip.c shares nothing between channels, under ThreadSanitizer", options, () => {
-    assertMatch(buildAndRun(THREAD, [CHECK, ...SIMULATED], ["1"]), SCHEDULES);
+    assertMatch(buildAndRun(THREAD, [CHECK, ...SIMULATED], ["threads"]), /^\d{2,} checks\n$/);
   });
 
   test("qatzip.c keeps codec.h's promises in software that is simulated", options, () => {

@@ -81,7 +81,7 @@ if ("Deno" in globalThis) {
   test("qpl.c gives every page through a simulated device, under AddressSanitizer", options, () => {
     const sources = [
       "-DCHECK_SIM",
-      `-DSCHEDULES=${process.env.SCHEDULES ?? 16}`,
+      `-DSCHEDULES=${process.env.SCHEDULES ?? 8}`,
       QPL_CHECK,
       ...SIMULATED,
     ];
