@@ -141,13 +141,18 @@ export class VmTailReader {
 
   /** Looks for `00 06 <u32> '{'` with a section footer directly before it. */
   #scan(): void {
-    const view = viewOf(this.#bytes);
-    for (let at = this.#scanned; at + 7 <= this.#length; at++) {
+    const bytes = this.#bytes.subarray(0, this.#length);
+    const view = viewOf(bytes);
+    for (;;) {
+      // the one of these bytes that no text has: a guest stands still while each is looked at
+      const found = bytes.indexOf(SECTION.VMDESCRIPTION, this.#scanned + 1);
+      const at = (found < 0 ? bytes.length : found) - 1;
+      this.#scanned = Math.max(this.#scanned, at);
+      if (at + 7 > bytes.length) return;
       this.#scanned = at + 1;
-      if (this.#bytes[at] !== SECTION.EOF) continue;
-      if (this.#bytes[at + 1] !== SECTION.VMDESCRIPTION) continue;
-      if (this.#bytes[at + 6] !== 0x7b) continue;
-      const before = at >= 5 ? this.#bytes[at - 5] : this.#footer[at];
+      if (bytes[at] !== SECTION.EOF) continue;
+      if (bytes[at + 6] !== 0x7b) continue;
+      const before = at >= 5 ? bytes[at - 5] : this.#footer[at];
       if (before !== SECTION.FOOTER) continue;
       const size = view.getUint32(at + 2);
       if (size > DESCRIPTION_MAX_SIZE) continue;
