@@ -2,7 +2,13 @@
 import { workerSettings } from "../../ffi/find.ts";
 import { nativeIo } from "../../ffi/io.ts";
 import { EngineError, unpackError } from "../errors.ts";
-import type { ForChannel, WorkerEnd, WorkerStart } from "./worker_messages.ts";
+import type {
+  ArrivalMessage,
+  ForChannel,
+  WatchMessage,
+  WorkerEnd,
+  WorkerStart,
+} from "./worker_messages.ts";
 
 /** How long a task may take to end once its socket is shut down, in milliseconds. */
 const STOP_MS = 2000;
@@ -20,13 +26,17 @@ interface AnyMessage {
 export class ChannelWorker {
   readonly #worker = new Worker(WORKER_URL, { type: "module" });
   readonly #ports = new Map<number, ChannelPort<AnyMessage>>();
+  readonly #started = Promise.withResolvers<void>();
+  readonly #arrived = Promise.withResolvers<void>();
   #failure: Error | undefined;
   #hasTask = false;
   #look: ReturnType<typeof setInterval> | undefined;
 
   constructor() {
-    this.#worker.onmessage = ({ data }: MessageEvent<WorkerStart | ForChannel<AnyMessage>>) => {
+    type Heard = WorkerStart | ArrivalMessage | ForChannel<AnyMessage>;
+    this.#worker.onmessage = ({ data }: MessageEvent<Heard>) => {
       if ("thread" in data) this.#lookFor(data.thread);
+      else if ("type" in data) this.#arrived.resolve();
       else this.#ports.get(data.channel)?.take(data.message);
     };
     this.#worker.onerror = (event) => {
@@ -37,6 +47,7 @@ export class ChannelWorker {
   }
 
   #lookFor(thread: number): void {
+    this.#started.resolve();
     this.#look = setInterval(() => {
       if (nativeIo().thread_is_alive(thread) === 0) {
         this.#fail("Channel's worker ended without a word");
@@ -47,12 +58,22 @@ export class ChannelWorker {
   #fail(why: string): void {
     clearInterval(this.#look);
     this.#failure ??= new EngineError(why);
+    this.#started.resolve();
+    this.#arrived.resolve();
     for (const port of this.#ports.values()) port.fail();
   }
 
   /** What ended the thread before its channels; each gets an error of its own. */
   get failure(): Error | undefined {
     return this.#failure && new EngineError(this.#failure.message);
+  }
+
+  /** Blocks in the thread, while it has nothing else to do, until somebody connects. */
+  async watch(socket: number, begin: () => boolean): Promise<void> {
+    await this.#started.promise;
+    if (this.#hasTask || this.#failure !== undefined || !begin()) return;
+    this.#worker.postMessage({ watch: socket } satisfies WatchMessage);
+    await this.#arrived.promise;
   }
 
   /** A channel that lives there. */

@@ -17,6 +17,16 @@ export class ChannelWorkers {
     for (let i = 0; i < count; i++) this.#workers[i] ??= new ChannelWorker();
   }
 
+  /**
+   * Blocks in a thread that has nothing else to do yet until somebody connects.
+   *
+   * @param socket A listening socket.
+   * @param begin Asked right before whether it still shall.
+   */
+  async watch(socket: number, begin: () => boolean): Promise<void> {
+    await this.#workers[0]?.watch(socket, begin);
+  }
+
   /** A place for a channel. */
   open<Message extends { type: string }>(channel: number): ChannelPort<Message> {
     const worker = this.#workers[channel % MOST_THREADS] ??= new ChannelWorker();

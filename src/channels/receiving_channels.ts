@@ -44,6 +44,11 @@ export class ReceivingChannels {
     this.#workers.start(this.#options.expected ?? DEFAULT_CHANNELS);
   }
 
+  /** Waits in one of them until somebody connects to a listening socket. */
+  watch(socket: number, begin: () => boolean): Promise<void> {
+    return this.#workers.watch(socket, begin);
+  }
+
   /** How many have connected. */
   get size(): number {
     return this.#channels.size;

@@ -24,6 +24,7 @@ import { SendingChannel } from "./sending_channel.ts";
 import { ThreadTurns } from "./thread_turns.ts";
 import { setUpSender } from "./verify.ts";
 import type {
+  ArrivalMessage,
   ForChannel,
   IdleTask,
   ReceiveMessage,
@@ -32,6 +33,7 @@ import type {
   SendCommand,
   SendMessage,
   SendTask,
+  WatchMessage,
   WorkerStart,
 } from "./worker_messages.ts";
 
@@ -255,10 +257,17 @@ async function serve(line: Line): Promise<void> {
   if (task.kind !== "idle") turns?.leave(task.id);
 }
 
+function watch(socket: number): void {
+  nativeIo().net_poll(Int32Array.of(socket), 1, 0, 1, new Uint8Array(1));
+  thread.postMessage({ type: "arrived" } satisfies ArrivalMessage);
+}
+
 const lines = new Map<number, Line>();
 thread.onmessage = ({ data: settings }: MessageEvent<WorkerSettings>) => {
   takeWorkerSettings(settings);
-  thread.onmessage = ({ data: { channel, message } }: MessageEvent<ForChannel<unknown>>) => {
+  thread.onmessage = ({ data }: MessageEvent<ForChannel<unknown> | WatchMessage>) => {
+    if ("watch" in data) return watch(data.watch);
+    const { channel, message } = data;
     let line = lines.get(channel);
     if (line === undefined) {
       line = new Line(channel);

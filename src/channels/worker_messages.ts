@@ -19,6 +19,17 @@ export interface WorkerStart {
   thread: number;
 }
 
+/** To a worker without a task: block until somebody connects. */
+export interface WatchMessage {
+  /** A listening socket. */
+  watch: number;
+}
+
+/** From a worker: a listening socket has a connection, or was shut down. */
+export interface ArrivalMessage {
+  type: "arrived";
+}
+
 /** A channel's first message to its worker: be a receiving channel. */
 export interface ReceiveTask {
   kind: "receive";

@@ -9,7 +9,7 @@ import type { RamTarget, SharedRam } from "../ram/target.ts";
 import { isLocal, parseAddress } from "../transport/address.ts";
 import type { Connection, Listener } from "../transport/connection.ts";
 import { RecordedConnection } from "../transport/recording.ts";
-import { listenNatively } from "../transport/native.ts";
+import { listenNatively, type Watch } from "../transport/native.ts";
 import { listen } from "../transport/runtime.ts";
 import type { TlsOptions } from "../transport/tls_credentials.ts";
 import { mostArrivals } from "./arrivals.ts";
@@ -149,6 +149,7 @@ export async function receive(options: ReceiveOptions): Promise<Received> {
     signal: options.signal,
     onEvent: options.onEvent,
     drain: async () => await listener?.drain(),
+    unlisten: () => listener?.close(),
     onIdentified: (connection, name) => {
       if (connection instanceof RecordedConnection) connection.keepAs(`${name}.bin`);
     },
@@ -163,7 +164,8 @@ export async function receive(options: ReceiveOptions): Promise<Received> {
   try {
     const onError = (error: Error): void => receiver.fail(error);
     if (isNative) {
-      listener = listenNatively(address, accept, onError);
+      const watch: Watch = (socket, begin) => receiver.watch(socket, begin);
+      listener = listenNatively(address, accept, onError, watch);
     } else if (listenTls === undefined) {
       listener = await listen(address, accept, onError);
     } else {

@@ -109,6 +109,7 @@ export class Receiver {
       const connections = [...this.#connections];
       this.#connections.clear();
       for (const connection of connections) connection.destroy();
+      this.#options.unlisten?.();
       await this.#channels.stop();
     }
   }
@@ -130,6 +131,11 @@ export class Receiver {
     this.#arrivals.take(connection, (identity) => {
       this.#serve(connection, identity, arrivedAt).catch(fail);
     }).catch(fail);
+  }
+
+  /** Waits in a channel's thread until somebody connects to a listening socket. */
+  watch(socket: number, begin: () => boolean): Promise<void> {
+    return this.#channels.watch(socket, begin);
   }
 
   /** Tells of a connection that came to nothing before it got here. */

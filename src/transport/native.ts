@@ -12,15 +12,11 @@ import type { Connection, Listener } from "./connection.ts";
  */
 const POLL_MS = 1;
 const MAX_POLL_MS = 50;
-/**
- * The same for a listener: while nobody has come, and once a peer has, whose other connections
- * come right behind its first.
- */
+/** The same for a listener: a peer's other connections come right behind its first. */
 const ACCEPT_MS = 1;
-const IDLE_ACCEPT_MS = 20;
-const LATE_ACCEPT_MS = 100;
+const MAX_ACCEPT_MS = 100;
 /** What part of the time since it began, or somebody came, it lets pass until it looks again. */
-const [IDLE_PART, LATE_PART] = [1 / 200, 1 / 16] as const;
+const IDLE_PART = 1 / 16;
 /**
  * How long nothing may arrive before a listener counts as drained, in milliseconds. On this
  * machine a connection that a peer has opened is there, and only its turn has to come.
@@ -318,17 +314,28 @@ export function connectNatively(address: Address, name: string, timeout: number)
 }
 
 /**
+ * Blocks in another thread until a listening socket has a connection or is shut down.
+ *
+ * @param socket The listening socket.
+ * @param begin Asked right before whether it still shall.
+ */
+export type Watch = (socket: number, begin: () => boolean) => Promise<void>;
+
+/**
  * Listens on an address, with sockets that can be handed to workers.
  *
  * @param address Where; port 0 takes any.
  * @param onConnection Gets each connection.
  * @param onError Gets an error of the listener itself.
+ * @param watch A thread that waits for the first connection; without one, somebody looks now and
+ *   then.
  * @throws {PeerClosedError} If the address cannot be had.
  */
 export function listenNatively(
   address: Address,
   onConnection: (connection: Connection) => void,
   onError: (error: Error) => void,
+  watch?: Watch,
 ): Listener {
   const io = nativeIo();
   const fd = io.net_listen(...place(address));
@@ -356,13 +363,23 @@ export function listenNatively(
   const accept = (): void => {
     acceptSome();
     if (isClosed) return;
-    const passed = performance.now() - since;
-    const patience = accepted === 0
-      ? Math.min(IDLE_PART * passed, IDLE_ACCEPT_MS)
-      : Math.min(LATE_PART * passed, LATE_ACCEPT_MS);
+    const patience = Math.min(IDLE_PART * (performance.now() - since), MAX_ACCEPT_MS);
     timer = setTimeout(accept, Math.max(patience, ACCEPT_MS));
   };
   let timer = setTimeout(accept, ACCEPT_MS);
+  /** A thread blocks on the socket, and nobody looks. */
+  let isWatched = false;
+  const begin = (): boolean => {
+    if (isClosed || accepted > 0) return false;
+    clearTimeout(timer);
+    return isWatched = true;
+  };
+  watch?.(fd, begin).then(() => {
+    if (!isWatched) return;
+    isWatched = false;
+    if (isClosed) io.io_close(fd);
+    else accept();
+  });
   const actual = "path" in address ? address : { ...address, port: io.net_port(fd) };
   return {
     address: formatAddress(actual),
@@ -375,9 +392,12 @@ export function listenNatively(
       }
     },
     close() {
+      if (isClosed) return;
       isClosed = true;
       clearTimeout(timer);
-      io.io_close(fd);
+      // the thread that blocks on it wakes, and only then is its number free
+      if (isWatched) io.net_shutdown(fd, SHUTDOWN_BOTH);
+      else io.io_close(fd);
       if ("path" in address) removeSocket(address.path);
     },
   };

@@ -1,7 +1,11 @@
 /** What a blocking connection reads ahead must not be seen from outside. */
+import os from "node:os";
+import path from "node:path";
+import process from "node:process";
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { nativeIo } from "../../ffi/io.ts";
+import { parseAddress } from "../../src/transport/address.ts";
 import type { Connection } from "../../src/transport/connection.ts";
 import {
   BlockingConnection,
@@ -106,3 +110,51 @@ test("thread_is_alive() knows this thread from one that is not there", () => {
   assertEquals(io.thread_is_alive(io.thread_id()), 1);
   assertEquals(io.thread_is_alive(2 ** 31 - 1), 0);
 });
+
+test("listenNatively() looks for nobody while a thread waits, and for all once it has seen one", async () => {
+  const [begun, arrived] = [Promise.withResolvers<number>(), Promise.withResolvers<void>()];
+  const connections: Connection[] = [];
+  const both = Promise.withResolvers<void>();
+  const listener = listenNatively(
+    { host: "127.0.0.1", port: 0 },
+    (connection) => {
+      if (connections.push(connection) === 2) both.resolve();
+    },
+    both.reject,
+    async (socket, begin) => {
+      assert(begin());
+      begun.resolve(socket);
+      await arrived.promise;
+    },
+  );
+  const address = parseAddress(listener.address);
+  const sockets = [connectNatively(address, "first", 5000)];
+  // the thread would return at once
+  assertEquals(
+    nativeIo().net_poll(Int32Array.of(await begun.promise), 1, 0, 1, new Uint8Array(1)),
+    1,
+  );
+  assertEquals(connections.length, 0);
+  arrived.resolve();
+  sockets.push(connectNatively(address, "second", 5000));
+  await both.promise;
+  listener.close();
+  for (const connection of connections) connection.destroy();
+  for (const socket of sockets) nativeIo().io_close(socket);
+});
+
+for (const address of ["127.0.0.1:0", `unix:${path.join(os.tmpdir(), `multifd-${process.pid}`)}`]) {
+  test(`a thread that waits for a connection to ${address.split(":")[0]} wakes when nobody is wanted any more`, async () => {
+    const ended = Promise.withResolvers<number>();
+    const closed = Promise.withResolvers<void>();
+    const listener = listenNatively(parseAddress(address), () => {}, () => {}, async (socket, begin) => {
+      assert(begin());
+      await closed.promise;
+      // blocks for ever where the socket is only closed
+      ended.resolve(nativeIo().net_poll(Int32Array.of(socket), 1, 0, 1, new Uint8Array(1)));
+    });
+    listener.close();
+    closed.resolve();
+    assertEquals(await ended.promise, 1);
+  });
+}
