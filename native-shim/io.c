@@ -22,7 +22,7 @@
  * the cache between two copies costs a tenth to a quarter less CPU time than the kernel's own
  * megabytes (C, method none; docs/benchmarks.md).
  */
-#define LOCAL_SEND_BUFFER (384 * 1024)
+#define LOCAL_SEND_BUFFER (256 * 1024)
 /* 512 KiB of the smallest pages */
 #define MAX_PAGES 128u
 #define MAX_POLLED 256u
