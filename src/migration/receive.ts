@@ -174,6 +174,7 @@ export async function receive(options: ReceiveOptions): Promise<Received> {
       listener = await listenTls(address, most, accept, onError, onFailed);
     }
     options.onEvent?.({ type: "listening", address: listener.address });
+    rehearseSoon();
     if (listenTls === undefined && !isLocal(address)) {
       warn("listening beyond this machine without TLS: who sees the wire sees the guest's memory");
     }
@@ -187,6 +188,13 @@ export async function receive(options: ReceiveOptions): Promise<Received> {
   } finally {
     listener?.close();
   }
+}
+
+/** Not before somebody can connect; a rehearsal that fails is no failure of the migration. */
+function rehearseSoon(): void {
+  setTimeout(() => {
+    import("./rehearsal.ts").then(({ rehearse }) => rehearse()).catch(() => {});
+  }, 0);
 }
 
 function makeTarget({ into, format, hash }: ReceiveOptions): RamTarget {

@@ -147,12 +147,17 @@ for (const address of ["127.0.0.1:0", `unix:${path.join(os.tmpdir(), `multifd-${
   test(`a thread that waits for a connection to ${address.split(":")[0]} wakes when nobody is wanted any more`, async () => {
     const ended = Promise.withResolvers<number>();
     const closed = Promise.withResolvers<void>();
-    const listener = listenNatively(parseAddress(address), () => {}, () => {}, async (socket, begin) => {
-      assert(begin());
-      await closed.promise;
-      // blocks for ever where the socket is only closed
-      ended.resolve(nativeIo().net_poll(Int32Array.of(socket), 1, 0, 1, new Uint8Array(1)));
-    });
+    const listener = listenNatively(
+      parseAddress(address),
+      () => {},
+      () => {},
+      async (socket, begin) => {
+        assert(begin());
+        await closed.promise;
+        // blocks for ever where the socket is only closed
+        ended.resolve(nativeIo().net_poll(Int32Array.of(socket), 1, 0, 1, new Uint8Array(1)));
+      },
+    );
     listener.close();
     closed.resolve();
     assertEquals(await ended.promise, 1);
