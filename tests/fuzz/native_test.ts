@@ -1,4 +1,4 @@
-/** A small sample of `deno task fuzz:native`, where clang is; and that it finds a planted bug. */
+/** What `deno task fuzz:native` runs first, where clang is: a small sample, and that it finds a planted bug. */
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
