@@ -130,6 +130,7 @@ export async function receive(options: ReceiveOptions): Promise<Received> {
   });
   const target = makeTarget(options);
   let listener: Listener | undefined;
+  let stopWatching = (): void => {};
   const receiver = new Receiver({
     target,
     method: options.method,
@@ -149,7 +150,7 @@ export async function receive(options: ReceiveOptions): Promise<Received> {
     signal: options.signal,
     onEvent: options.onEvent,
     drain: async () => await listener?.drain(),
-    unlisten: () => listener?.close(),
+    stopWatching: () => stopWatching(),
     onIdentified: (connection, name) => {
       if (connection instanceof RecordedConnection) connection.keepAs(`${name}.bin`);
     },
@@ -165,7 +166,9 @@ export async function receive(options: ReceiveOptions): Promise<Received> {
     const onError = (error: Error): void => receiver.fail(error);
     if (isNative) {
       const watch: Watch = (socket, begin) => receiver.watch(socket, begin);
-      listener = listenNatively(address, accept, onError, watch);
+      const native = listenNatively(address, accept, onError, watch);
+      stopWatching = () => native.stopWatching();
+      listener = native;
     } else if (listenTls === undefined) {
       listener = await listen(address, accept, onError);
     } else {

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Identity } from "../channels/identify.ts";
 import { ReceiveSession } from "../channels/receive_session.ts";
 import { ReceivingChannels } from "../channels/receiving_channels.ts";
-import { ProtocolError } from "../errors.ts";
+import { ProtocolError, UnsupportedError } from "../errors.ts";
 import type { MainChannelEvent } from "../protocol/main_channel_event.ts";
 import { MainChannelReader } from "../protocol/main_channel_reader.ts";
 import type { VmTail } from "../protocol/vm_tail.ts";
@@ -30,6 +30,11 @@ import { SourceAnswers } from "./source_answers.ts";
 const WRITE_BACK_MS = 50;
 /** Pages on the main channel, and bytes behind the RAM, that count as progress: a packet's worth. */
 const [PROGRESS_PAGES, PROGRESS_BYTES] = [128, 64 * 1024] as const;
+/**
+ * How long a source is left to open its connections before they are dropped, in milliseconds: QEMU
+ * 7.2 and 10.0, dropped in the middle of that, may wait for ever, and their monitor with them.
+ */
+const SETTLE_MS = 250;
 /** How long a channel may take to see that nothing comes any more, in milliseconds. */
 const QUIET_MS = 1000;
 
@@ -97,6 +102,7 @@ export class Receiver {
     } catch (error) {
       if (this.#isKept) return await this.#done.promise;
       this.#session.fail(error as Error);
+      if (this.#isSettingUp(error)) await sleep(SETTLE_MS);
       for (const connection of this.#connections) {
         if (connection !== this.#main) connection.destroy(error as Error);
       }
@@ -109,9 +115,16 @@ export class Receiver {
       const connections = [...this.#connections];
       this.#connections.clear();
       for (const connection of connections) connection.destroy();
-      this.#options.unlisten?.();
+      this.#options.stopWatching?.();
       await this.#channels.stop();
     }
+  }
+
+  /** Whether a source that did something wrong may still be opening its connections. */
+  #isSettingUp(error: unknown): boolean {
+    const isItsFault = error instanceof ProtocolError || error instanceof UnsupportedError;
+    return isItsFault && this.#main !== undefined && this.#setupAt === 0 &&
+      this.#options.isPlayback !== true;
   }
 
   /** A failure to clean up hides no failure of the migration. */

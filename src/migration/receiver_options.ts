@@ -33,8 +33,8 @@ export interface ReceiverOptions extends ReceiveSessionOptions {
   onEvent?: EventHandler | undefined;
   /** Returns when no connection waits to be accepted any more. */
   drain: () => Promise<void>;
-  /** Takes no more connections, and lets go of a thread that waits for one. */
-  unlisten?: (() => void) | undefined;
+  /** Lets go of a thread that waits for the first connection. */
+  stopWatching?: (() => void) | undefined;
   /** Whether the connections play a recording, which must hold nothing more than a migration. */
   isPlayback?: boolean | undefined;
   /** Told what a connection turned out to be: `main` or `ch<id>`. */

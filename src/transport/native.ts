@@ -336,7 +336,7 @@ export function listenNatively(
   onConnection: (connection: Connection) => void,
   onError: (error: Error) => void,
   watch?: Watch,
-): Listener {
+): Listener & { stopWatching(): void } {
   const io = nativeIo();
   const fd = io.net_listen(...place(address));
   const failed = (result: number): PeerClosedError =>
@@ -391,12 +391,14 @@ export function listenNatively(
         acceptSome();
       }
     },
+    stopWatching() {
+      if (isWatched) io.net_shutdown(fd, SHUTDOWN_BOTH);
+    },
     close() {
-      if (isClosed) return;
       isClosed = true;
       clearTimeout(timer);
       // the thread that blocks on it wakes, and only then is its number free
-      if (isWatched) io.net_shutdown(fd, SHUTDOWN_BOTH);
+      if (isWatched) this.stopWatching();
       else io.io_close(fd);
       if ("path" in address) removeSocket(address.path);
     },

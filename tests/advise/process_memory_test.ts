@@ -22,6 +22,7 @@ const PROGRAM = `
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 int main(void)
 {
@@ -32,8 +33,8 @@ int main(void)
 		memset(ram + (size_t)i * ${PAGE}, 1 + i % 250, ${PAGE});
 	puts("ready");
 	fflush(stdout);
-	getchar();
-	return 0;
+	/* getchar() would take memory for a buffer, at any time after this */
+	return (int)read(0, &(char){ 0 }, 1);
 }
 `;
 
