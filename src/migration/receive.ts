@@ -9,7 +9,7 @@ import type { RamTarget, SharedRam } from "../ram/target.ts";
 import { isLocal, parseAddress } from "../transport/address.ts";
 import type { Connection, Listener } from "../transport/connection.ts";
 import { RecordedConnection } from "../transport/recording.ts";
-import { listenNatively, type Watch } from "../transport/native.ts";
+import { listenNatively, type Watch } from "../transport/native_listener.ts";
 import { listen } from "../transport/runtime.ts";
 import type { TlsOptions } from "../transport/tls_credentials.ts";
 import { mostArrivals } from "./arrivals.ts";

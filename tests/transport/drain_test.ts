@@ -3,7 +3,8 @@ import { test } from "node:test";
 import { assertEquals } from "@std/assert";
 import { nativeIo } from "../../ffi/io.ts";
 import type { Connection, Listener } from "../../src/transport/connection.ts";
-import { connectNatively, listenNatively } from "../../src/transport/native.ts";
+import { connectNatively } from "../../src/transport/native.ts";
+import { listenNatively } from "../../src/transport/native_listener.ts";
 import { listen } from "../../src/transport/runtime.ts";
 
 const ADDRESS = { host: "127.0.0.1", port: 0 };

@@ -10,9 +10,9 @@ import type { Connection } from "../../src/transport/connection.ts";
 import {
   BlockingConnection,
   connectNatively,
-  listenNatively,
   PolledConnection,
 } from "../../src/transport/native.ts";
+import { listenNatively } from "../../src/transport/native_listener.ts";
 import { Random } from "../_random.ts";
 
 /** Below what the sockets' own buffers hold, so that no write waits for a read in this thread. */
