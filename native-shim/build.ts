@@ -33,6 +33,7 @@ export const SOURCES: readonly string[] = [
   "io.h",
   "isal.c",
   "libdeflate.c",
+  "noise.h",
   "pages.c",
   "qatzip.c",
   "qpl.c",

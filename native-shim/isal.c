@@ -4,6 +4,7 @@
 #include <isa-l.h>
 
 #include "common.h"
+#include "noise.h"
 
 #define STRINGIFY(x) #x
 #define VERSION_TEXT(a, b, c) STRINGIFY(a) "." STRINGIFY(b) "." STRINGIFY(c)
@@ -18,15 +19,6 @@
 #define ZLIB_HEADER_SIZE 2u
 #define STORED_HEADER_SIZE 5u
 #define MAX_STORED 65535u
-/* Shorter runs of noise are not worth the window that is lost around them. */
-#define MIN_STORED_RUN (16u * 1024u)
-
-/* A page is not tried when this many of SAMPLES bytes are new to the sample. */
-#define SAMPLES 512u
-#define INCOMPRESSIBLE_KINDS 205u
-/* Of 64 bytes of noise 57 are new on average; a program has fewer than 48 but rarely. */
-#define FIRST_SAMPLES 64u
-#define FIRST_KINDS 48u
 
 /* How a sync flush ends. */
 static const uint8_t FLUSH[4] = { 0x00, 0x00, 0xff, 0xff };
@@ -125,25 +117,6 @@ static uint32_t deflate_once(struct codec *codec, const uint8_t *source, uint32_
 	return stream->total_out;
 }
 
-/* A look at some bytes: where nearly every one is new, no code will make them shorter. */
-static bool looks_incompressible(const uint8_t *page, uint32_t size)
-{
-	uint8_t seen[256] = { 0 };
-	uint32_t step = size / SAMPLES;
-	uint32_t kinds = 0;
-
-	for (uint32_t i = 0; i < SAMPLES; i++) {
-		uint8_t byte = page[i * step];
-
-		kinds += seen[byte] == 0;
-		seen[byte] = 1;
-		/* most pages are told by a few bytes */
-		if (i + 1 == FIRST_SAMPLES && kinds < FIRST_KINDS)
-			return false;
-	}
-	return kinds >= INCOMPRESSIBLE_KINDS;
-}
-
 /* Deflate's stored blocks; 0 where they do not fit. */
 static uint32_t store(const uint8_t *source, uint32_t size, uint8_t *out, uint32_t room, bool is_last)
 {
@@ -167,16 +140,6 @@ static uint32_t store(const uint8_t *source, uint32_t size, uint8_t *out, uint32
 	return at;
 }
 
-/* How many bytes of pages nothing will make shorter are in front. */
-static uint32_t incompressible_run(const struct codec *codec, const uint8_t *pages, uint32_t size)
-{
-	uint32_t length = 0;
-
-	while (length < size && looks_incompressible(pages + length, codec->page_size))
-		length += codec->page_size;
-	return length;
-}
-
 /*
  * Deflates pages, and stores long runs of those that nothing will make shorter; parts share no
  * window. 0 where they do not fit.
@@ -186,33 +149,26 @@ static uint32_t deflate_parts(struct codec *codec, const uint8_t *pages, uint32_
 {
 	uint32_t at = 0;
 
-	for (uint32_t start = 0; start < size;) {
-		uint32_t stored = 0;
-		uint32_t end = start;
+	while (size > 0) {
+		struct part part = next_part(pages, size, codec->page_size);
 		uint32_t length;
 
-		while (end < size) {
-			stored = incompressible_run(codec, pages + end, size - end);
-			if (stored >= MIN_STORED_RUN)
-				break;
-			end += stored < size - end ? stored + codec->page_size : stored;
-			stored = 0;
-		}
-		if (end > start) {
-			length = deflate_once(codec, pages + start, end - start, out + at, room - at, 0,
-					      is_last && end == size);
+		size -= part.coded + part.noise;
+		if (part.coded > 0) {
+			length = deflate_once(codec, pages, part.coded, out + at, room - at, 0,
+					      is_last && size + part.noise == 0);
 			if (length == 0)
 				return 0;
 			at += length;
 		}
-		if (stored > 0) {
-			length = store(pages + end, stored, out + at, room - at,
-				       is_last && end + stored == size);
+		pages += part.coded;
+		if (part.noise > 0) {
+			length = store(pages, part.noise, out + at, room - at, is_last && size == 0);
 			if (length == 0)
 				return 0;
 			at += length;
 		}
-		start = end + stored;
+		pages += part.noise;
 	}
 	return at;
 }

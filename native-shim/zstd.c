@@ -1,12 +1,17 @@
-/* libzstd: a frame per packet out, any frames in. */
+/* libzstd: a frame per part of a packet out, any frames in. */
 #include <stdlib.h>
 
 #include <zstd.h>
 
 #include "common.h"
+#include "noise.h"
 
-/* RFC 8878, 3.1.1.2 */
+/* RFC 8878, 3.1.1.1: magic, a descriptor that says what else there is, the content's size */
+#define RAW_FRAME_HEADER_SIZE 9u
+#define SINGLE_SEGMENT_WITH_SIZE 0xa0u
+/* RFC 8878, 3.1.1.2: bit 0 marks the last block, bits 1 and 2 are its type, 0 for raw */
 #define BLOCK_HEADER_SIZE 3u
+#define BLOCK_SIZE_SHIFT 3u
 
 /*
  * 16 KiB of hash table, which the first cache holds beside the pages, and matches from 6 bytes:
@@ -22,6 +27,8 @@
 
 struct codec {
 	uint32_t page_size;
+	/* in frames of their own: a frame has no window to those before it */
+	bool stores_noise;
 	ZSTD_CCtx *encoder;
 	ZSTD_DCtx *decoder;
 };
@@ -62,7 +69,8 @@ struct codec *codec_open(uint32_t format, uint32_t direction, uint32_t page_size
 		codec->encoder = ZSTD_createCCtx();
 		if (codec->encoder != NULL)
 			error = ZSTD_CCtx_setParameter(codec->encoder, ZSTD_c_compressionLevel, level);
-		if (level == FASTEST_LEVEL && (flags & CODEC_DENSE) == 0 && !ZSTD_isError(error))
+		codec->stores_noise = level == FASTEST_LEVEL && (flags & CODEC_DENSE) == 0;
+		if (codec->stores_noise && !ZSTD_isError(error))
 			error = set_fastest(codec->encoder);
 	} else {
 		codec->decoder = ZSTD_createDCtx();
@@ -93,18 +101,73 @@ void codec_close(struct codec *codec)
 	free(codec);
 }
 
+static int32_t compress(struct codec *codec, const uint8_t *pages, uint32_t size, uint8_t *out,
+			uint32_t room)
+{
+	size_t result = ZSTD_compress2(codec->encoder, out, room, pages, size);
+
+	if (ZSTD_isError(result))
+		return room < ZSTD_compressBound(size) ? CODEC_DOES_NOT_FIT : CODEC_LIBRARY_ERROR;
+	return (int32_t)result;
+}
+
+/* A frame of raw blocks, which is no longer than what ZSTD_compress2 makes of noise. */
+static int32_t store(const uint8_t *pages, uint32_t size, uint8_t *out, uint32_t room)
+{
+	uint32_t blocks = (size + ZSTD_BLOCKSIZE_MAX - 1) / ZSTD_BLOCKSIZE_MAX;
+	uint32_t at = RAW_FRAME_HEADER_SIZE;
+
+	if (room < RAW_FRAME_HEADER_SIZE + blocks * BLOCK_HEADER_SIZE + size)
+		return CODEC_DOES_NOT_FIT;
+	write_le32(out, ZSTD_MAGICNUMBER);
+	out[4] = SINGLE_SEGMENT_WITH_SIZE;
+	write_le32(out + 5, size);
+	while (size > 0) {
+		uint32_t length = size < ZSTD_BLOCKSIZE_MAX ? size : ZSTD_BLOCKSIZE_MAX;
+		uint32_t header;
+
+		size -= length;
+		header = length << BLOCK_SIZE_SHIFT | (size == 0);
+		out[at] = (uint8_t)header;
+		out[at + 1] = (uint8_t)(header >> 8);
+		out[at + 2] = (uint8_t)(header >> 16);
+		memcpy(out + at + BLOCK_HEADER_SIZE, pages, length);
+		at += BLOCK_HEADER_SIZE + length;
+		pages += length;
+	}
+	return (int32_t)at;
+}
+
 int32_t codec_encode(struct codec *codec, const uint8_t *pages, uint32_t size, uint8_t *out,
 		     uint32_t room, uint32_t *lengths)
 {
-	size_t result;
+	uint32_t at = 0;
 
 	(void)lengths;
 	if (codec->encoder == NULL || !is_whole_pages(size, codec->page_size))
 		return CODEC_BAD_CALL;
-	result = ZSTD_compress2(codec->encoder, out, room, pages, size);
-	if (ZSTD_isError(result))
-		return room < ZSTD_compressBound(size) ? CODEC_DOES_NOT_FIT : CODEC_LIBRARY_ERROR;
-	return (int32_t)result;
+	while (size > 0) {
+		struct part part = { size, 0 };
+		int32_t length = 0;
+
+		if (codec->stores_noise)
+			part = next_part(pages, size, codec->page_size);
+		if (part.coded > 0)
+			length = compress(codec, pages, part.coded, out + at, room - at);
+		if (length < 0)
+			return length;
+		at += (uint32_t)length;
+		pages += part.coded;
+		if (part.noise > 0) {
+			length = store(pages, part.noise, out + at, room - at);
+			if (length < 0)
+				return length;
+			at += (uint32_t)length;
+		}
+		pages += part.noise;
+		size -= part.coded + part.noise;
+	}
+	return (int32_t)at;
 }
 
 /*
