@@ -61,7 +61,7 @@ export const CODEC_SYMBOLS = {
 } as const satisfies NativeSymbols;
 
 /** The ABI of io.h that is expected: IO_ABI. */
-export const IO_ABI = 7;
+export const IO_ABI = 8;
 
 /** io.h. */
 export const IO_SYMBOLS = {
@@ -74,6 +74,7 @@ export const IO_SYMBOLS = {
   thread_is_alive: { parameters: [/* id */ "i32"], result: "i32" },
   net_listen: { parameters: [/* host */ "buffer", /* port */ "i32"], result: "i32" },
   net_port: { parameters: [/* fd */ "i32"], result: "i32" },
+  net_pair: { parameters: [/* fds */ "buffer"], result: "i32" },
   net_accept: { parameters: [/* fd */ "i32"], result: "i32" },
   net_connect: {
     parameters: [/* host */ "buffer", /* port */ "i32", /* timeout_ms */ "i32"],

@@ -154,6 +154,11 @@ static void set_up_connection(int fd)
 		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof(buffer));
 }
 
+int32_t net_pair(int32_t *fds)
+{
+	return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0 ? -errno : 0;
+}
+
 int32_t net_accept(int32_t fd)
 {
 	int connection;

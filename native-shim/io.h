@@ -12,7 +12,7 @@
 #define IO_EXPORT __attribute__((visibility("default")))
 
 /* Changes whenever a caller must: the loader refuses another. */
-#define IO_ABI 7
+#define IO_ABI 8
 
 /* Most bytes of a call: results are 32 bits, and no packet is near this. */
 #define IO_MAX_SIZE (64u * 1024u * 1024u)
@@ -31,6 +31,9 @@ IO_EXPORT int32_t net_listen(const char *host, int32_t port);
 
 /* The port a socket is bound to. */
 IO_EXPORT int32_t net_port(int32_t fd);
+
+/* Makes two sockets that are connected to each other. */
+IO_EXPORT int32_t net_pair(int32_t *fds);
 
 /* Takes a connection that waits; -EAGAIN where none does. */
 IO_EXPORT int32_t net_accept(int32_t fd);

@@ -5,6 +5,7 @@ import { EngineError, unpackError } from "../errors.ts";
 import type {
   ArrivalMessage,
   ForChannel,
+  RehearseMessage,
   WatchMessage,
   WorkerEnd,
   WorkerStart,
@@ -66,6 +67,13 @@ export class ChannelWorker {
   /** What ended the thread before its channels; each gets an error of its own. */
   get failure(): Error | undefined {
     return this.#failure && new EngineError(this.#failure.message);
+  }
+
+  /** Has the thread rehearse a receiving channel, if it has nothing else to do yet. */
+  async rehearse(): Promise<void> {
+    await this.#started.promise;
+    if (this.#hasTask || this.#failure !== undefined) return;
+    this.#worker.postMessage({ rehearse: true } satisfies RehearseMessage);
   }
 
   /** Blocks in the thread, while it has nothing else to do, until somebody connects. */

@@ -17,6 +17,11 @@ export class ChannelWorkers {
     for (let i = 0; i < count; i++) this.#workers[i] ??= new ChannelWorker();
   }
 
+  /** Has each receive something that was made up, so that its code is compiled. */
+  rehearse(): void {
+    for (const worker of this.#workers) worker?.rehearse();
+  }
+
   /**
    * Blocks in a thread that has nothing else to do yet until somebody connects.
    *

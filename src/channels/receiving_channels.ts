@@ -42,6 +42,7 @@ export class ReceivingChannels {
   /** Starts threads before anyone connects: they take longer than a connection. */
   startWorkers(): void {
     this.#workers.start(this.#options.expected ?? DEFAULT_CHANNELS);
+    this.#workers.rehearse();
   }
 
   /** Waits in one of them until somebody connects to a listening socket. */

@@ -19,6 +19,11 @@ export interface WorkerStart {
   thread: number;
 }
 
+/** To a worker without a task: receive something that was made up, see receive_rehearsal.ts. */
+export interface RehearseMessage {
+  rehearse: true;
+}
+
 /** To a worker without a task: block until somebody connects. */
 export interface WatchMessage {
   /** A listening socket. */

@@ -14,6 +14,7 @@ import {
   somePages,
   splitPages,
 } from "../methods/_pages.ts";
+import { Random } from "../_random.ts";
 import { testOf, using } from "./_native.ts";
 
 const MIB = 1024 * 1024;
@@ -217,6 +218,30 @@ testOf(["zstd"], "zstd of zstd is one whole frame per packet at every level", as
     }
   }
 });
+
+testOf(
+  ["zstd"],
+  "zstd of zstd stores long runs of noise as they are, in frames of their own",
+  async () => {
+    const text = (count: number) => joined(Array(count).fill(pageOf("text")));
+    const noise = (count: number) => new Random(7).bytes(count * 4096);
+    // more than a block holds, a run that is too short, and the least that is stored
+    const parts = [text(5), noise(40), joined([text(3), noise(3), text(1)]), noise(4)];
+    const packet = joined(parts);
+    const [payload] = await payloadsOf(method("zstd"), [packet], using("zstd", { level: 1 }));
+    const frames = new ZstdFrames().split(payload!).map(({ start, end }) =>
+      payload!.subarray(start, end)
+    );
+    assertEquals(
+      frames.map((frame) => new Uint8Array(zlib.zstdDecompressSync(frame))),
+      parts,
+    );
+    // magic, descriptor and size, and a header for each 128 KiB: RFC 8878, 3.1.1
+    assertEquals(frames[1]!.length, 9 + 2 * 3 + parts[1]!.length);
+    assertEquals(frames[3]!.length, 9 + 3 + parts[3]!.length);
+    assert(frames[0]!.length < parts[0]!.length / 4);
+  },
+);
 
 testOf(["isal", "zstd"], "levels compress more the higher they are", async () => {
   // a program: what words drawn by lot shrink to depends on the processor's own code in ISA-L
