@@ -8,6 +8,7 @@
  * @module
  */
 import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -20,26 +21,7 @@ import {
   SHIM_VARIABLE,
   shimDirectories,
 } from "../ffi/find.ts";
-
-/** What the shim is built from: all of this folder that importers get, but for this file. */
-export const SOURCES: readonly string[] = [
-  "Makefile",
-  "codec.h",
-  "common.h",
-  "counts.h",
-  "files.c",
-  "glibc_compat.c",
-  "io.c",
-  "io.h",
-  "isal.c",
-  "libdeflate.c",
-  "noise.h",
-  "pages.c",
-  "qatzip.c",
-  "qpl.c",
-  "software.c",
-  "zstd.c",
-];
+import { SOURCES } from "./sources.ts";
 
 /** Debian's packages of what every shared object needs; the Makefile names the libraries'. */
 const TOOL_PACKAGES = "gcc libc6-dev make";
@@ -53,14 +35,25 @@ function missingTool(): string | undefined {
   return spawnSync("make", ["--version"]).error && "there is no make";
 }
 
+/** Refuses a source that is not this version's; those of a clone may have been changed. */
+function checkSource(url: URL, source: Uint8Array, expected: string): void {
+  const received = createHash("sha256").update(source).digest("hex");
+  if (url.protocol === "file:" || received === expected) return;
+  throw new Error(`${url.href} is not this version's: SHA-256 ${received}, expected ${expected}`);
+}
+
 /** Copies the sources from wherever this file came from. */
 async function fetchSources(into: string): Promise<void> {
-  await Promise.all(SOURCES.map(async (name) => {
-    const url = new URL(name, import.meta.url);
-    const response = await fetch(url);
-    if (!response.ok) throw new Error(`${url.href} answered HTTP ${response.status}`);
-    fs.writeFileSync(path.join(into, name), new Uint8Array(await response.arrayBuffer()));
-  }));
+  await Promise.all(
+    Object.keys(SOURCES).map(async (name) => {
+      const url = new URL(name, import.meta.url);
+      const response = await fetch(url);
+      if (!response.ok) throw new Error(`${url.href} answered HTTP ${response.status}`);
+      const source = new Uint8Array(await response.arrayBuffer());
+      checkSource(url, source, SOURCES[name]!);
+      fs.writeFileSync(path.join(into, name), source);
+    }),
+  );
 }
 
 /** Puts files into a directory, each at once: who has the old one open keeps it. */

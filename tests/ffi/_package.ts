@@ -33,15 +33,18 @@ export function copyPackage(directory: string): string {
   return copy;
 }
 
-/** Serves the published files, and nothing else. */
-export async function servePackage(): Promise<{ host: string; close(): void }> {
+/** Serves the published files, and nothing else; one may be changed on its way. */
+export async function servePackage(
+  changed?: string,
+): Promise<{ host: string; close(): void }> {
   const files = new Set(publishedFiles());
   const server = http.createServer((request, response) => {
     const file = new URL(request.url!, "http://server").pathname.slice(1);
     if (!files.has(file)) return response.writeHead(404, { connection: "close" }).end();
     const type = file.endsWith(".ts") ? "application/typescript" : "text/plain";
     response.writeHead(200, { "content-type": type, connection: "close" });
-    response.end(fs.readFileSync(path.join(root, file)));
+    response.write(fs.readFileSync(path.join(root, file)));
+    response.end(path.basename(file) === changed ? "\n" : "");
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const { port } = server.address() as AddressInfo;

@@ -5,7 +5,8 @@ import process from "node:process";
 import { test } from "node:test";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { CODEC_ABI, IO_ABI } from "../../ffi/symbols.ts";
-import { SOURCES } from "../../native-shim/build.ts";
+import { SOURCES } from "../../native-shim/sources.ts";
+import { SOURCES_FILE, sourcesModule } from "../../packaging/sources.ts";
 import { root } from "../_tools.ts";
 import { temporaryDirectory } from "../migration/_migrate.ts";
 import {
@@ -60,7 +61,7 @@ function builtIn({ code, stdout, stderr }: Ended): string {
 test("SOURCES is what is in native-shim/ and what is published of it", () => {
   const files = fs.readdirSync(shim, { withFileTypes: true }).filter((entry) => entry.isFile());
   const published = publishedFiles().filter((file) => path.dirname(file) === "native-shim");
-  const expected = [...SOURCES, "build.ts"].sort();
+  const expected = [...Object.keys(SOURCES), "build.ts", "sources.ts"].sort();
   // a clone's only: what is fetched goes beside them
   const fetching = ["fetch_accelerators.ts", "private_apt.ts"];
   assertEquals(
@@ -69,6 +70,11 @@ test("SOURCES is what is in native-shim/ and what is published of it", () => {
   );
   assertEquals(published.map((file) => path.basename(file)).sort(), expected);
   assert(!publishedFiles().some((file) => /^native-shim\/.*\//.test(file)));
+});
+
+test("native-shim/sources.ts has the sources' checksums", () => {
+  const why = "write them anew: deno task sources";
+  assertEquals(fs.readFileSync(SOURCES_FILE, "utf8"), sourcesModule(), why);
 });
 
 test("package.json gives Bun what deno.json gives Deno", () => {
@@ -137,6 +143,24 @@ if (isDeno) {
       assertEquals(builtIn(built), cache);
       assertStringIncludes(built.stdout, `Deno needs ${documented.slice(2).join(" ")}\n`);
       assertEquals(await migrate(), { code: 0, stdout: "native zstd true\n", stderr: "" });
+    }).finally(close);
+  });
+
+  test("build.ts builds nothing of a source that was changed on its way", options, async () => {
+    const { host, close } = await servePackage("io.c");
+    await withNewUser(async ({ directory, home }) => {
+      const env = { HOME: home, DENO_DIR: path.join(directory, "deno") };
+      const command = ["run", "-A", `http://${host}/native-shim/build.ts`, "built"];
+      const { code, stdout, stderr } = await run(process.execPath, command, {
+        cwd: directory,
+        env,
+      });
+      assertEquals([code, stdout], [1, ""]);
+      assertMatch(
+        stderr,
+        /Cannot build the shim: .*\/io\.c is not this version's: SHA-256 [0-9a-f]{64}, expected [0-9a-f]{64}\n$/,
+      );
+      assert(!fs.existsSync(path.join(directory, "built")));
     }).finally(close);
   });
 } else {
