@@ -14,11 +14,7 @@ import {
   type RamBlock,
   type RamPacket,
 } from "../protocol/ram_packet.ts";
-import {
-  type OffsetLoops,
-  parsePacketStart,
-  RamPacketHeader,
-} from "../protocol/ram_packet_header.ts";
+import { type OffsetLoops, RamPacketHeader } from "../protocol/ram_packet_header.ts";
 import { allocate, type Connection } from "../transport/connection.ts";
 import { ChannelClock, type ChannelCounters, makeCounters } from "./counters.ts";
 import { decodePayload } from "./decode.ts";
@@ -75,13 +71,16 @@ export class ReceivingChannel {
     try {
       const pageSize = await this.#session.pageSize;
       const header = new RamPacketHeader(pageSize, undefined, this.#loops);
+      // a device-state packet is shorter than any RAM header, and may be the last thing sent
+      const start = header.bytes.subarray(0, DEVICE_STATE_HEADER_SIZE);
+      const rest = header.bytes.subarray(DEVICE_STATE_HEADER_SIZE);
       for (;;) {
         packet = undefined;
         this.#clock.start();
         if (this.#session.isEnding && this.#connection.hasMore?.() === false) this.#session.quiet();
         const turn = this.#connection.turn?.();
         if (turn !== undefined) await turn;
-        const read = this.#readHeader(header.bytes);
+        const read = this.#readHeader(header, start, rest);
         if (!(typeof read === "boolean" ? read : await read)) return;
         const blocks = counters.syncs > 0 ? this.#session.ram?.blocks : undefined;
         packet = header.parse(blocks ?? NO_BLOCKS);
@@ -120,14 +119,17 @@ export class ReceivingChannel {
     }
   }
 
-  /** Reads a header; false at an end of the stream that is no failure. */
-  #readHeader(header: Uint8Array): MaybePromise<boolean> {
-    // a device-state packet is shorter than any RAM header, and may be the last thing sent
-    const start = header.subarray(0, DEVICE_STATE_HEADER_SIZE);
+  /** Reads a header by its two parts; false at an end of the stream that is no failure. */
+  #readHeader(
+    header: RamPacketHeader,
+    start: Uint8Array,
+    rest: Uint8Array,
+  ): MaybePromise<boolean> {
+    const { length } = header.bytes;
     return andThen(this.#connection.read(start), (read) => {
       if (read === 0) return this.#end();
-      if (read < start.length) throw this.#cutShort("a packet's header", header.length, read);
-      const flags = parsePacketStart(start);
+      if (read < start.length) throw this.#cutShort("a packet's header", length, read);
+      const flags = header.parseStart();
       if (this.counters.syncs === 0 && (flags & FLAG_SYNC) === 0) {
         throw new ProtocolError("Channel's first packet is not the set-up SYNC");
       }
@@ -135,10 +137,9 @@ export class ReceivingChannel {
         const { idstr } = parseDeviceStatePacket(start);
         throw new UnsupportedError(`Cannot take this migration: VFIO device state of "${idstr}"`);
       }
-      const rest = header.subarray(start.length);
       return andThen(this.#connection.read(rest), (more) => {
         if (more === rest.length) return true;
-        throw this.#cutShort("a packet's header", header.length, read + more);
+        throw this.#cutShort("a packet's header", length, read + more);
       });
     });
   }

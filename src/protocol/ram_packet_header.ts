@@ -123,6 +123,17 @@ export class RamPacketHeader {
   }
 
   /**
+   * Checks what RAM packets and device-state packets share, once it is there: {@linkcode
+   * parsePacketStart} of {@linkcode bytes}.
+   *
+   * @returns The packet's flags.
+   * @throws {ProtocolError} As there.
+   */
+  parseStart(): number {
+    return checkPacketStart(this.#view);
+  }
+
+  /**
    * Reads and checks the header. Nothing in it is believed: counts, the block's name and every
    * offset are checked before they are returned.
    *
