@@ -1,12 +1,13 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { MemoryImage } from "../../mod.ts";
+import { same } from "../methods/_pages.ts";
 import { guest, migrate, mixedPages } from "./_migrate.ts";
 
 function assertSameRam(actual: MemoryImage, expected: MemoryImage): void {
   assertEquals([...actual.memory.keys()], [...expected.memory.keys()]);
   for (const [name, memory] of expected.memory) {
-    assert(memory.every((byte, i) => byte === actual.memory.get(name)![i]), name);
+    assert(same(memory, actual.memory.get(name)!), name);
   }
 }
 
