@@ -44,7 +44,7 @@ const zeros = new Uint8Array(16 * MIB);
 /** A timeout that is waited for, in milliseconds. */
 const SHORT = 3000;
 /** Between waves of a flood that goes on for so long, which else takes a processor all the time. */
-const PAUSE = process.env.HOSTILE === "all" ? 0 : 10;
+const PAUSE = process.env.HOSTILE === "all" ? 0 : 100;
 const oneOffset = Float64Array.of(0);
 
 /** Opens the connections and writes what a source would, up to and with a part of the main channel. */
