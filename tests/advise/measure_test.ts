@@ -14,7 +14,7 @@ import { Random } from "../_random.ts";
 import { GIB } from "./_coefficients.ts";
 
 const PAGE = 4096;
-const PAGES = 1024;
+const PAGES = 256;
 
 /** An image of a share of zero pages, and of text or noise. */
 function makeImage(zeroPercent: number, fill: (page: Uint8Array, random: Random) => void) {

@@ -11,7 +11,10 @@ import { here, type Outcome, start } from "./_command.ts";
 import { flagsOf, runWith, withoutOne } from "./_permissions.ts";
 
 const directory = temporaryDirectory();
-after(() => fs.rmSync(directory, { recursive: true }));
+const remove = (): void => fs.rmSync(directory, { recursive: true });
+if (here === "bun") after(remove);
+// no test, so nothing that comes after it
+else globalThis.addEventListener("unload", remove);
 
 /** A directory of its own for each file that a flag may name: none gets what another has. */
 function place(name: string): string {

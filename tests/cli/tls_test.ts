@@ -2,8 +2,7 @@
 import { createHash } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
-import process from "node:process";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import {
   assert,
   assertEquals,
@@ -18,7 +17,7 @@ import { mixedPages, temporaryDirectory } from "../migration/_migrate.ts";
 import { here, moveBetween, type Outcome, run, type Running, start, there } from "./_command.ts";
 
 const directory = temporaryDirectory();
-process.on("exit", () => fs.rmSync(directory, { recursive: true, force: true }));
+after(() => fs.rmSync(directory, { recursive: true }));
 const image = path.join(directory, "guest.ram");
 fs.writeFileSync(image, mixedPages(500, 4096, 1));
 const imageHash = createHash("sha256").update(fs.readFileSync(image)).digest("hex");

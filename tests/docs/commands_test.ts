@@ -4,7 +4,7 @@ import fs from "node:fs";
 import net from "node:net";
 import os from "node:os";
 import path from "node:path";
-import { test } from "node:test";
+import { after, before, test } from "node:test";
 import { writeDemoImage } from "../../src/cli/demo_image.ts";
 import { documents, fencesOf } from "./_fences.ts";
 import { Shell } from "./_shell.ts";
@@ -22,6 +22,12 @@ async function freePort(): Promise<string> {
 
 // a document's commands are as expensive as the tests of half the command: one runtime is enough
 if ("Bun" in globalThis) {
+  // made once: it is of files from all over the machine
+  const made = fs.mkdtempSync(path.join(os.tmpdir(), "multifd-docs-"));
+  const image = path.join(made, "guest.ram");
+  before(() => writeDemoImage(image, 4 * 1024 * 1024));
+  after(() => fs.rmSync(made, { recursive: true }));
+
   for (const file of documents()) {
     const fences = fencesOf(file).filter(({ info }) => info[0] === "sh" && info.length === 1);
     if (fences.length === 0) continue;
@@ -29,7 +35,7 @@ if ("Bun" in globalThis) {
       const folder = fs.mkdtempSync(path.join(os.tmpdir(), "multifd-docs-"));
       const shell = new Shell(folder);
       try {
-        writeDemoImage(path.join(folder, "guest.ram"), 8 * 1024 * 1024);
+        fs.copyFileSync(image, path.join(folder, "guest.ram"));
         const port = await freePort();
         for (const { text } of fences) await shell.run(text.replaceAll(PORT, port));
       } finally {

@@ -1,4 +1,5 @@
 /** What a hostile source may do to a receiver, each with the one way it must end. */
+import process from "node:process";
 import zlib from "node:zlib";
 import {
   type MultifdError,
@@ -42,6 +43,8 @@ const MIB = 1024 * 1024;
 const zeros = new Uint8Array(16 * MIB);
 /** A timeout that is waited for, in milliseconds. */
 const SHORT = 3000;
+/** Between waves of a flood that goes on for so long, which else takes a processor all the time. */
+const PAUSE = process.env.HOSTILE === "all" ? 0 : 100;
 const oneOffset = Float64Array.of(0);
 
 /** Opens the connections and writes what a source would, up to and with a part of the main channel. */
@@ -302,12 +305,12 @@ export const ATTACKS: readonly Attack[] = [
     /a section of the RAM on the main channel/,
     async (target) => {
       const { channels } = await begin(target, "start");
-      await Promise.all(channels.map((channel) => channel.flood(sync(2))));
+      await Promise.all(channels.map((channel) => channel.flood(sync(2), Infinity, PAUSE)));
     },
   ),
   tooSlow("sections of the RAM without pages, for ever", /a RAM record|section/, async (target) => {
     const { main } = await begin(target, "start");
-    await main.flood(emptyPart);
+    await main.flood(emptyPart, Infinity, PAUSE);
   }),
   tooSlow("a head of a byte now and then", /on the main channel/, async (target) => {
     const main = await HostilePeer.connect(target);

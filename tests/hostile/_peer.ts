@@ -51,11 +51,14 @@ export class HostilePeer {
   }
 
   /** Writes the same again and again until it is cut off, or so many bytes went out. */
-  async flood(unit: Uint8Array, most = Infinity): Promise<void> {
+  async flood(unit: Uint8Array, most = Infinity, pause = 0): Promise<void> {
     const count = Math.max(1, Math.floor(WAVE / unit.length));
     const wave = new Uint8Array(count * unit.length);
     for (let i = 0; i < count; i++) wave.set(unit, i * unit.length);
-    for (let sent = 0; sent < most && !this.isCutOff; sent += wave.length) await this.write(wave);
+    for (let sent = 0; sent < most && !this.isCutOff; sent += wave.length) {
+      await this.write(wave);
+      if (pause > 0) await new Promise((resolve) => setTimeout(resolve, pause));
+    }
   }
 
   /** Writes a byte, and another, with a pause between, until it is cut off. */

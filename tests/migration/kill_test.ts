@@ -58,7 +58,8 @@ async function kill(place: Place, moment: Moment, wait: number): Promise<string>
 
 // it starts both runtimes itself
 if ("Deno" in globalThis) {
-  const place = new Place(48 * MIB, SEED);
+  // more moments want more time between them
+  const place = new Place((MOMENTS > 2 ? 48 : 24) * MIB, SEED);
   after(() => place.remove());
   const random = new Random(SEED);
   const usual = new Map<string, number>();

@@ -1,17 +1,19 @@
 import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { MemoryImage } from "../../mod.ts";
+import { same } from "../methods/_pages.ts";
 import { guest, migrate, mixedPages } from "./_migrate.ts";
 
 function assertSameRam(actual: MemoryImage, expected: MemoryImage): void {
   assertEquals([...actual.memory.keys()], [...expected.memory.keys()]);
   for (const [name, memory] of expected.memory) {
-    assert(memory.every((byte, i) => byte === actual.memory.get(name)![i]), name);
+    assert(same(memory, actual.memory.get(name)!), name);
   }
 }
 
 for (const method of ["none", "zlib", "zstd", "qpl", "uadk", "qatzip"]) {
-  for (const channels of method === "zstd" ? [1, 3, 16] : [1, 3]) {
+  // no method knows how many there are
+  for (const channels of method === "zstd" ? [1, 3, 16] : [3]) {
     test(`send() to receive() moves every page with ${method} over ${channels} channels`, async () => {
       const source = guest();
       const { sent, received, image } = await migrate(source, { method, channels });
@@ -35,8 +37,7 @@ for (const method of ["none", "zlib", "zstd", "qpl", "uadk", "qatzip"]) {
 }
 
 for (const method of ["none", "zlib", "zstd", "qpl", "uadk", "qatzip"]) {
-  // no method knows how many there are
-  for (const channels of method === "zstd" ? [1, 2, 16] : [1, 2]) {
+  for (const channels of method === "zstd" ? [1, 2, 16] : [2]) {
     test(`send() to receive() on native sockets, ${method} over ${channels} channels`, async () => {
       const source = guest();
       const native = { transport: "native", engine: "auto" } as const;

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { MemoryImage, ProtocolError } from "../../mod.ts";
 import { MOST_THREADS } from "../../src/channels/channel_workers.ts";
+import { same } from "../methods/_pages.ts";
 import { migrate, RawPeer, sharedPages, startReceiver } from "./_migrate.ts";
 import { ANSWER_SIZE, makeScript, packet, receiveScript } from "./_script.ts";
 
@@ -39,7 +40,7 @@ for (const [method, from, to] of WAYS) {
       Array.from({ length: CHANNELS }).keys().toArray(),
     );
     assertEquals(received.ram.normal + received.ram.duplicate, PAGES);
-    assert(GUEST.every((byte, i) => image.memory.get("pc.ram")![i] === byte));
+    assert(same(GUEST, image.memory.get("pc.ram")!));
   });
 }
 

@@ -12,6 +12,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+/* Whether to do all of what `deno task test` does a part of. */
+#ifndef THOROUGH
+#define THOROUGH false
+#endif
+
 static unsigned long checks;
 static const char *doing = "start";
 

@@ -15,7 +15,10 @@ const here = path.dirname(fileURLToPath(import.meta.url));
 const shim = path.join(here, "..", "..", "native-shim");
 const vendor = path.join(shim, "vendor");
 
-const FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-g", "-O1"];
+const FLAGS = [
+  ...["-std=c11", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-g", "-O1"],
+  `-DTHOROUGH=${"SCHEDULES" in process.env}`,
+];
 const ADDRESS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
 const THREAD = ["-fsanitize=thread"];
 const QPL = path.join(shim, "qpl.c");

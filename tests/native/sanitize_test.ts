@@ -21,6 +21,7 @@ const FLAGS = [
   "-Werror",
   "-g",
   "-O1",
+  `-DTHOROUGH=${"SCHEDULES" in process.env}`,
 ];
 
 const LIBRARIES = [

@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { compile } from "../../packaging/compile.ts";
 import { moveBetween, type Program, run } from "../cli/_command.ts";
@@ -12,14 +12,18 @@ import { whyNotPackaged } from "./_shim.ts";
 const skip = whyNotPackaged() ?? false;
 const options = { skip, timeout: 120_000 };
 
-/** Compiles the command; the executable is alone in `bare/`. */
+let dist: string | undefined;
+after(() => {
+  if (dist !== undefined) fs.rmSync(dist, { recursive: true });
+});
+
+/** The command, compiled once; the executable is alone in `bare/`. */
 async function withExecutable(
   work: (made: { directory: string; executable: string; bare: string }) => Promise<void>,
 ): Promise<void> {
   const directory = temporaryDirectory();
   try {
-    const dist = path.join(directory, "dist");
-    compile(dist);
+    if (dist === undefined) compile(dist = temporaryDirectory());
     const executable = path.join(dist, "multifd");
     const bare = path.join(directory, "bare", "multifd");
     fs.mkdirSync(path.dirname(bare));

@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import process from "node:process";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { SHIM_PACKAGE } from "../../ffi/find.ts";
 import { neededLibraries, OBJECTS, tooNewSymbols } from "../../packaging/_shim.ts";
@@ -16,13 +16,17 @@ const skip = whyNotPackaged() ?? (spawnSync("npm", ["--version"]).error && "npm 
   false;
 const options = { skip, timeout: 120_000 };
 
-/** Installs the package into an empty project, without a network. */
+const made = temporaryDirectory();
+after(() => fs.rmSync(made, { recursive: true }));
+let archive: string | undefined;
+
+/** Installs the package, which is made once, into an empty project, without a network. */
 async function withProject(
   work: (project: { directory: string; installed: string }) => Promise<void> | void,
 ): Promise<void> {
   const directory = fs.realpathSync(temporaryDirectory());
   try {
-    const archive = packShim(path.join(directory, "dist"));
+    archive ??= packShim(path.join(made, "dist"));
     const project = path.join(directory, "project");
     fs.mkdirSync(project);
     fs.writeFileSync(path.join(project, "package.json"), '{ "private": true }\n');

@@ -1,8 +1,7 @@
 /** What the tests of TLS connections share. */
 import fs from "node:fs";
 import path from "node:path";
-import process from "node:process";
-import { test } from "node:test";
+import { after, test } from "node:test";
 import type { Connection, Listener } from "../../src/transport/connection.ts";
 import { connectTls, listenTls } from "../../src/transport/tls.ts";
 import { loadClientTls, loadServerTls } from "../../src/transport/tls_credentials.ts";
@@ -17,7 +16,7 @@ const never = new AbortController().signal;
 
 /** Where their files are. */
 export const directory = temporaryDirectory();
-process.on("exit", () => fs.rmSync(directory, { recursive: true, force: true }));
+after(() => fs.rmSync(directory, { recursive: true }));
 const authority = (name: string): Authority => new Authority(path.join(directory, name));
 /** The CA that all believe, and another. */
 export const [ca, otherCa] = NO_OPENSSL ? [] : [authority("ca"), authority("other")];

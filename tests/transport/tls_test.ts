@@ -5,6 +5,7 @@ import net from "node:net";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { PeerClosedError } from "../../mod.ts";
 import type { Connection } from "../../src/transport/connection.ts";
+import { same } from "../methods/_pages.ts";
 import { Random } from "../_random.ts";
 import { ca, connect, HERE, LISTENER, listening, tlsTest } from "./_tls.ts";
 
@@ -42,7 +43,7 @@ for (const seed of [1, 2]) {
           assertEquals(await to.read(into), into.length);
           at += into.length;
         }
-        assert(got.every((byte, i) => byte === stream[i]));
+        assert(same(got, stream));
         assertEquals(to.bytesRead, stream.length);
       };
       await Promise.all([sending(), reading()]);
