@@ -23,6 +23,8 @@ import {
 } from "../ffi/find.ts";
 import { SOURCES } from "./sources.ts";
 
+export { SOURCES };
+
 /** Debian's packages of what every shared object needs; the Makefile names the libraries'. */
 const TOOL_PACKAGES = "gcc libc6-dev make";
 

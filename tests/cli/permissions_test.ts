@@ -2,19 +2,15 @@
 import fs from "node:fs";
 import net from "node:net";
 import path from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { receive } from "../../mod.ts";
 import { denoPath, root } from "../_tools.ts";
-import { mixedPages, temporaryDirectory } from "../migration/_migrate.ts";
+import { lastingDirectory, mixedPages } from "../migration/_migrate.ts";
 import { here, type Outcome, start } from "./_command.ts";
 import { flagsOf, runWith, withoutOne } from "./_permissions.ts";
 
-const directory = temporaryDirectory();
-const remove = (): void => fs.rmSync(directory, { recursive: true });
-if (here === "bun") after(remove);
-// no test, so nothing that comes after it
-else globalThis.addEventListener("unload", remove);
+const directory = lastingDirectory();
 
 /** A directory of its own for each file that a flag may name: none gets what another has. */
 function place(name: string): string {

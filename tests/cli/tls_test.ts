@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import {
   assert,
   assertEquals,
@@ -13,11 +13,10 @@ import {
 } from "@std/assert";
 import { OptionError, receive } from "../../mod.ts";
 import { Authority, type Identity, NO_OPENSSL } from "../_certificates.ts";
-import { mixedPages, temporaryDirectory } from "../migration/_migrate.ts";
+import { lastingDirectory, mixedPages } from "../migration/_migrate.ts";
 import { here, moveBetween, type Outcome, run, type Running, start, there } from "./_command.ts";
 
-const directory = temporaryDirectory();
-after(() => fs.rmSync(directory, { recursive: true }));
+const directory = lastingDirectory();
 const image = path.join(directory, "guest.ram");
 fs.writeFileSync(image, mixedPages(500, 4096, 1));
 const imageHash = createHash("sha256").update(fs.readFileSync(image)).digest("hex");

@@ -4,6 +4,7 @@ import fs from "node:fs";
 import net from "node:net";
 import os from "node:os";
 import path from "node:path";
+import process from "node:process";
 import {
   MemoryImage,
   type MigrationInfo,
@@ -21,6 +22,16 @@ export const TRANSPORTS = ["runtime", "native"] as const;
 /** A new temporary directory. */
 export function temporaryDirectory(): string {
   return fs.mkdtempSync(path.join(os.tmpdir(), "multifd-test-"));
+}
+
+/** A temporary directory for all tests of a file; gone when they are through. */
+export function lastingDirectory(): string {
+  const directory = temporaryDirectory();
+  const remove = (): void => fs.rmSync(directory, { recursive: true });
+  // a test's process does not say that it exits under Deno, and runs all files under Bun
+  if ("Deno" in globalThis) globalThis.addEventListener("unload", remove);
+  else process.once("exit", remove);
+  return directory;
 }
 
 /** Starts a receiver; its address is known when this returns. */

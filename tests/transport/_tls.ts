@@ -1,12 +1,11 @@
 /** What the tests of TLS connections share. */
-import fs from "node:fs";
 import path from "node:path";
-import { after, test } from "node:test";
+import { test } from "node:test";
 import type { Connection, Listener } from "../../src/transport/connection.ts";
 import { connectTls, listenTls } from "../../src/transport/tls.ts";
 import { loadClientTls, loadServerTls } from "../../src/transport/tls_credentials.ts";
 import { Authority, type Claims, type Identity, NO_OPENSSL } from "../_certificates.ts";
-import { temporaryDirectory } from "../migration/_migrate.ts";
+import { lastingDirectory } from "../migration/_migrate.ts";
 
 /** The host that everyone is on. */
 export const HERE = "127.0.0.1";
@@ -15,8 +14,7 @@ export const LISTENER: Claims = { hosts: [`IP:${HERE}`, "DNS:localhost"] };
 const never = new AbortController().signal;
 
 /** Where their files are. */
-export const directory = temporaryDirectory();
-after(() => fs.rmSync(directory, { recursive: true }));
+export const directory = lastingDirectory();
 const authority = (name: string): Authority => new Authority(path.join(directory, name));
 /** The CA that all believe, and another. */
 export const [ca, otherCa] = NO_OPENSSL ? [] : [authority("ca"), authority("other")];
