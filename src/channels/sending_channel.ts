@@ -119,8 +119,8 @@ export class SendingChannel {
     const buffer = allocate(this.#options.connection, PACKET_SIZE);
     const ordinals = new Uint32Array(pagesPerPacket(pageSize));
     const offsets = new Float64Array(ordinals.length);
+    this.#clock.start();
     for (;;) {
-      this.#clock.start();
       const turn = this.#options.connection.turn?.();
       if (turn !== undefined) {
         await turn;
@@ -140,7 +140,10 @@ export class SendingChannel {
         await this.#options.sendZeroPages(block, offsets.slice(normalPages, count));
         count = normalPages;
       }
-      if (count === 0) continue;
+      if (count === 0) {
+        this.#clock.start();
+        continue;
+      }
       const sent = this.#sendPacket(
         block,
         offsets.subarray(0, count),

@@ -92,9 +92,8 @@ export class SharedRamAccess implements PageWriter, Pick<RamSource, "blocks" | "
       return;
     }
     const { present } = this.#files[block]!;
-    const readRun = (offset: number, into: Uint8Array): void => this.#read(block, offset, into);
-    if (present === undefined) readRun(offset, into);
-    else present.read(offset, into, readRun);
+    if (present === undefined) this.#read(block, offset, into);
+    else present.read(offset, into, (offset, into) => this.#read(block, offset, into));
   }
 
   #read(block: number, offset: number, into: Uint8Array): void {

@@ -122,8 +122,9 @@ export class BlockingConnection implements Connection {
     ordinals: Uint32Array,
     pageSize: number,
   ): void {
-    const [fd, size, count] = [this.fd, header.length, ordinals.length];
-    const result = this.#io.net_send_pages(fd, header, size, pages, ordinals, count, pageSize);
+    const size = header.length;
+    const count = ordinals.length;
+    const result = this.#io.net_send_pages(this.fd, header, size, pages, ordinals, count, pageSize);
     if (result < 0) this.#fail(result);
     this.bytesWritten += size + count * pageSize;
   }

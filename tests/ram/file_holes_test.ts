@@ -43,6 +43,16 @@ test("FileHoles covers nothing of a file that is full", () => {
   assertEquals(coveredRuns(places).covered, []);
 });
 
+test("FileHoles finds a hole behind long data late, and then all that is left of it", () => {
+  const runs = 8;
+  const places = Array.from({ length: runs * RUN / 4096 }, (_, i) => i * 4096);
+  const { covered, isSparse } = coveredRuns(places);
+  if (!isSparse) return;
+  const [first] = covered;
+  assert(first! >= runs && first! <= 2 * runs, `first at ${first}`);
+  assertEquals(covered.length, SIZE / RUN - first!);
+});
+
 test("FileHoles covers nothing where nobody can tell", () => {
   const holes = new FileHoles(-1);
   assert(!holes.covers(0, RUN));
