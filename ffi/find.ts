@@ -1,8 +1,5 @@
 /** Where the shim's shared objects are looked for. */
-import path from "node:path";
-import process from "node:process";
-import { fileURLToPath } from "node:url";
-import { nodeFs } from "../src/builtin_modules.ts";
+import { nodeFs, nodePath, nodeProcess, nodeUrl } from "../src/builtin_modules.ts";
 import { EngineUnavailableError } from "../src/errors.ts";
 import { type NativeCalls, openLibrary } from "./open.ts";
 import { mayLoad, mayRead } from "./permissions.ts";
@@ -24,11 +21,12 @@ function environment(variable: string): string | undefined {
   const deno = (globalThis as { Deno?: DenoPermissions }).Deno;
   const isAllowed = deno === undefined ||
     deno.permissions.querySync({ name: "env", variable }).state === "granted";
-  return isAllowed ? process.env[variable] || undefined : undefined;
+  return isAllowed ? nodeProcess().env[variable] || undefined : undefined;
 }
 
 /** The per-user directory that the build fills where this module is no file, or not writable. */
 export function cacheDirectory(): string | undefined {
+  const path = nodePath();
   const home = environment("HOME");
   // a relative one would load code from wherever the program was started
   const base = [environment("XDG_CACHE_HOME"), home && path.join(home, ".cache")]
@@ -42,44 +40,58 @@ export const IS_COMPILED: boolean = import.meta.url.startsWith("file:///$bunfs/"
 /** This module's file; undefined where it is none. */
 function moduleFile(): string | undefined {
   if (IS_COMPILED || !import.meta.url.startsWith("file:")) return undefined;
-  return fileURLToPath(import.meta.url);
+  return nodeUrl().fileURLToPath(import.meta.url);
 }
 
 /** The directory beside this module; undefined where the module is not a file. */
 export function moduleDirectory(): string | undefined {
   const file = moduleFile();
+  const path = nodePath();
   return file && path.resolve(path.dirname(file), "..", "native-shim", "build");
 }
 
 /** The npm package that has the shared objects ready for this machine. */
-export const SHIM_PACKAGE = `@multifd/native-${process.platform}-${process.arch}`;
+export function shimPackage(): string {
+  const { platform, arch } = nodeProcess();
+  return `@multifd/native-${platform}-${arch}`;
+}
 
-/** What a channel's worker must be told. */
+/** What a channel's worker must be told: it need not look for what was found already. */
 export interface WorkerSettings {
   /** The program's file: a worker's own first argument is its own file. */
   program: string | undefined;
+  /** Where shared objects were found. */
+  found: readonly string[];
 }
 
-let program = process.argv[1];
+let settings: WorkerSettings | undefined;
+/** Where shared objects were found in this thread. */
+const found = new Set<string>();
 
 /** What this thread's workers must be told. */
 export function workerSettings(): WorkerSettings {
-  return { program };
+  return { program: program(), found: [...found] };
 }
 
 /** Takes what the thread that started this one told it, before anything is looked for. */
-export function takeWorkerSettings(settings: WorkerSettings): void {
-  ({ program } = settings);
+export function takeWorkerSettings(told: WorkerSettings): void {
+  settings = told;
+}
+
+function program(): string | undefined {
+  return settings === undefined ? nodeProcess().argv[1] : settings.program;
 }
 
 /** Where that package may be: in node_modules of the program's project, or of this module's. */
 function packageDirectories(): string[] {
+  const path = nodePath();
+  const name = shimPackage();
   const directories = new Set<string>();
-  for (const file of [program, moduleFile()]) {
+  for (const file of [program(), moduleFile()]) {
     // a relative one would load code from wherever the program was started
     if (file === undefined || !path.isAbsolute(file)) continue;
     for (let at = path.dirname(file);; at = path.dirname(at)) {
-      directories.add(path.join(at, "node_modules", SHIM_PACKAGE));
+      directories.add(path.join(at, "node_modules", name));
       if (at === path.dirname(at)) break;
     }
   }
@@ -96,14 +108,13 @@ function packageDirectories(): string[] {
  */
 export function buildCommand(module: string = import.meta.url): string {
   if (IS_COMPILED) {
-    return `deno run -A jsr:@multifd/multifd/build-native ${path.dirname(process.execPath)}`;
+    const directory = nodePath().dirname(nodeProcess().execPath);
+    return `deno run -A jsr:@multifd/multifd/build-native ${directory}`;
   }
   const script = new URL("../native-shim/build.ts", module);
   if (script.protocol !== "file:") return `deno run -A ${script.href}`;
   // Deno imports no TypeScript from node_modules: there a file is a clone's
-  return process.versions.bun === undefined
-    ? "deno task build:native"
-    : `bun ${fileURLToPath(script)}`;
+  return "Bun" in globalThis ? `bun ${nodeUrl().fileURLToPath(script)}` : "deno task build:native";
 }
 
 /** The directories, in the order they are searched. */
@@ -114,11 +125,18 @@ export function* shimDirectories(): Generator<string> {
   if (beside !== undefined) yield beside;
   // looking for packages takes time: only where the module has none beside it
   yield* packageDirectories();
-  yield path.dirname(process.execPath);
+  yield nodePath().dirname(nodeProcess().execPath);
   const cache = cacheDirectory();
   if (cache !== undefined) yield cache;
   yield "/usr/local/lib/multifd";
   yield "/usr/lib/multifd";
+}
+
+/** Those that are known to have something, then all. */
+function* searchedDirectories(): Generator<string> {
+  const known = settings?.found ?? [];
+  yield* known;
+  for (const directory of shimDirectories()) if (!known.includes(directory)) yield directory;
 }
 
 /**
@@ -137,11 +155,14 @@ export function findLibrary<S extends NativeSymbols>(
 ): { calls: NativeCalls<S>; file: string } {
   const tried: string[] = [];
   let foreign: string | undefined;
-  for (const directory of shimDirectories()) {
-    const file = path.join(directory, `${name}.so`);
+  for (const directory of searchedDirectories()) {
+    const file = `${directory}/${name}.so`;
     try {
       const calls = openLibrary(file, symbols);
-      if (isOurs(calls)) return { calls, file };
+      if (isOurs(calls)) {
+        found.add(directory);
+        return { calls, file };
+      }
       foreign ??= file;
     } catch (error) {
       tried.push((error as Error).message);
@@ -155,7 +176,7 @@ export function findLibrary<S extends NativeSymbols>(
     tried.push(`Cannot tell the cache directory: ${why}`);
   }
   throw new EngineUnavailableError(
-    `Cannot find ${name}.so; build it with "${buildCommand()}", install ${SHIM_PACKAGE} from npm, ` +
+    `Cannot find ${name}.so; build it with "${buildCommand()}", install ${shimPackage()} from npm, ` +
       `or name its directory in ${SHIM_VARIABLE}. Tried:\n  ${tried.join("\n  ")}`,
   );
 }

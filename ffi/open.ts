@@ -1,6 +1,5 @@
 /** Opening a shared object, under Deno or under Bun: the one place that touches their FFI. */
-import { createRequire } from "node:module";
-import process from "node:process";
+import { nodeModule } from "../src/builtin_modules.ts";
 import { EngineUnavailableError } from "../src/errors.ts";
 import type { NativeSymbols, NativeType } from "./symbols.ts";
 
@@ -44,7 +43,7 @@ const deno = (globalThis as { Deno?: DenoRuntime }).Deno;
 export function openLibrary<S extends NativeSymbols>(path: string, symbols: S): NativeCalls<S> {
   try {
     if (deno !== undefined) return openWithDeno(deno, path, symbols) as NativeCalls<S>;
-    if (process.versions.bun !== undefined) return openWithBun(path, symbols) as NativeCalls<S>;
+    if ("Bun" in globalThis) return openWithBun(path, symbols) as NativeCalls<S>;
   } catch (error) {
     if (error instanceof EngineUnavailableError) throw error;
     const why = (error as Error).message.replaceAll("\n", " ");
@@ -73,7 +72,7 @@ const BUN_TYPES: Record<NativeType, string> = {
 
 function openWithBun(path: string, symbols: NativeSymbols): unknown {
   // not an import: no other runtime could resolve it
-  const { dlopen } = createRequire(import.meta.url)("bun:ffi") as BunFfi;
+  const { dlopen } = nodeModule().createRequire(import.meta.url)("bun:ffi") as BunFfi;
   const rendered = Object.entries(symbols).map(([name, { parameters, result }]) => [
     name,
     { args: parameters.map((type) => BUN_TYPES[type]), returns: BUN_TYPES[result] },

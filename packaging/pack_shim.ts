@@ -6,13 +6,15 @@
 import fs from "node:fs";
 import path from "node:path";
 import process from "node:process";
-import { SHIM_PACKAGE } from "../ffi/find.ts";
+import { shimPackage } from "../ffi/find.ts";
 import { root, runTool } from "../tests/_tools.ts";
 import { bundleShim } from "./_shim.ts";
 
+const SHIM_PACKAGE = shimPackage();
+
 const README = `# ${SHIM_PACKAGE}
 
-The native shim of [@multifd/multifd](https://jsr.io/@multifd/multifd), ready for Linux on x86-64
+The native shim of @multifd/multifd, ready for Linux on x86-64
 with glibc 2.34 or later: install it beside, and migrations use it.
 
     npm install ${SHIM_PACKAGE}

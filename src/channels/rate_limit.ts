@@ -1,5 +1,4 @@
 /** The rate that all channels of a migration keep to together, as QEMU's max-bandwidth. */
-import { setTimeout as sleep } from "node:timers/promises";
 import { CancelledError } from "../errors.ts";
 
 /**
@@ -78,7 +77,7 @@ export class RateLimit {
     for (let left = at - this.#now(); left > 0; left = at - this.#now()) {
       if (Atomics.load(this.#stopped, 0) !== 0) throw new CancelledError("Channel was stopped");
       if (this.#mayBlock) Atomics.wait(this.#stopped, 0, 0, left);
-      else await sleep(Math.min(left, LOOK_MS));
+      else await new Promise((resolve) => setTimeout(resolve, Math.min(left, LOOK_MS)));
     }
   }
 

@@ -1,5 +1,5 @@
 /** `--verify`: no engine is believed: what one computed, software computes back or again. */
-import { Buffer } from "node:buffer";
+import { nodeBuffer } from "../builtin_modules.ts";
 import { CodecError, type EngineCounts } from "../engines/engine.ts";
 import { softwareEngine } from "../engines/select.ts";
 import { EngineError, ProtocolError } from "../errors.ts";
@@ -85,7 +85,7 @@ class VerifyingSender implements MethodSender {
       if (error instanceof CodecError || error instanceof ProtocolError) return false;
       throw error;
     }
-    return Buffer.compare(decoded, pages) === 0;
+    return nodeBuffer().Buffer.compare(decoded, pages) === 0;
   }
 
   counts(): EngineCounts | undefined {
@@ -122,7 +122,7 @@ export async function setUpReceiver(
       await receiver.receive(payload, pages);
       const right = again.subarray(0, pages.length);
       await software.receive(payload, right);
-      if (Buffer.compare(pages, right) === 0) return;
+      if (nodeBuffer().Buffer.compare(pages, right) === 0) return;
       onCaught();
       pages.set(right);
     },

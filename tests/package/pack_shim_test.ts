@@ -5,7 +5,7 @@ import path from "node:path";
 import process from "node:process";
 import { after, test } from "node:test";
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { SHIM_PACKAGE } from "../../ffi/find.ts";
+import { shimPackage } from "../../ffi/find.ts";
 import { neededLibraries, OBJECTS, tooNewSymbols } from "../../packaging/_shim.ts";
 import { packShim } from "../../packaging/pack_shim.ts";
 import { copyPackage, migration, run, servePackage } from "../ffi/_package.ts";
@@ -33,7 +33,7 @@ async function withProject(
     const install = ["install", "--offline", "--no-audit", "--no-fund", archive];
     const { status, stderr } = spawnSync("npm", install, { cwd: project, encoding: "utf8" });
     assertEquals(status, 0, stderr);
-    const installed = path.join(project, "node_modules", SHIM_PACKAGE);
+    const installed = path.join(project, "node_modules", shimPackage());
     await work({ directory: project, installed });
   } finally {
     fs.rmSync(directory, { recursive: true });
@@ -116,7 +116,7 @@ test(
         const flags = ["--no-prompt", "--no-check", "--quiet", "--no-config", "--no-npm"];
         const ended = await run(process.execPath, [
           ...["run", ...flags, `--allow-import=${host}`, "--allow-net=127.0.0.1"],
-          `--allow-ffi=node_modules/${SHIM_PACKAGE}`,
+          `--allow-ffi=node_modules/${shimPackage()}`,
           "script.ts",
         ], { cwd: directory, env: { DENO_DIR: path.join(directory, "cache") } });
         assertEquals(ended, native);
