@@ -100,12 +100,11 @@ export function makeScript(mode: SyncMode = "round", channels = 2): Script {
 /** Plays a script to a receiver: all at once, as a source may, and also to one that gives up early. */
 export async function play(script: Script, port: number): Promise<RawPeer[]> {
   const streams = [script.main, ...script.channels].map((parts) => Object.values(parts));
-  const peers: RawPeer[] = [];
-  for (const parts of streams) {
-    const peer = await RawPeer.connect(port).catch(() => undefined);
-    if (peer !== undefined) peers.push(peer.write(...parts));
-  }
-  return peers;
+  const peers: (RawPeer | undefined)[] = [];
+  for (const _ of streams) peers.push(await RawPeer.connect(port).catch(() => undefined));
+  // as a source: at its first marker every channel has been opened
+  for (const [i, peer] of peers.entries()) peer?.write(...streams[i]!);
+  return peers.filter((peer) => peer !== undefined);
 }
 
 /** PONG and SHUT 0: what a receiver answers to a script when all is well. */
