@@ -12,7 +12,7 @@ const LOOK_MS = 200;
 export interface Holdings {
   /** What its descriptors are of, without sockets' and pipes' numbers. */
   descriptors: string[];
-  /** Threads, without the runtime's pool. */
+  /** Threads, without those that the runtime begins and ends by itself. */
   threads: number;
 }
 
@@ -25,10 +25,12 @@ function nameOf(descriptor: string): string {
   }
 }
 
-/** Whether a thread is of the runtime's pool for file calls, which grows and shrinks by itself. */
-function isOfPool(id: string): boolean {
+/** Threads for file calls, for compiling and for collecting garbage; the kernel cuts names. */
+const RUNTIMES_OWN = /^(tokio-|Bun Pool|JITWorker|HeapHelper|JSCWarmUp|ollector Thread|V8 )/;
+
+function isRuntimesOwn(id: string): boolean {
   try {
-    return /^(tokio-|Bun Pool)/.test(fs.readFileSync(`/proc/self/task/${id}/comm`, "utf8"));
+    return RUNTIMES_OWN.test(fs.readFileSync(`/proc/self/task/${id}/comm`, "utf8"));
   } catch {
     // ended meanwhile
     return true;
@@ -39,7 +41,7 @@ function isOfPool(id: string): boolean {
 export function holdings(): Holdings {
   return {
     descriptors: fs.readdirSync("/proc/self/fd").map(nameOf).sort(),
-    threads: fs.readdirSync("/proc/self/task").filter((id) => !isOfPool(id)).length,
+    threads: fs.readdirSync("/proc/self/task").filter((id) => !isRuntimesOwn(id)).length,
   };
 }
 

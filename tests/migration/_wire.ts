@@ -22,7 +22,7 @@ export interface Strike {
   ordinal: number;
   /** After how many bytes from the sender. */
   after: number;
-  /** How long a stall lasts, in milliseconds. */
+  /** How long a stall lasts, in milliseconds; without it, as long as the wire. */
   stall?: number;
 }
 
@@ -36,6 +36,7 @@ export interface Wire {
 
 /** Opens a wire to a port of this machine. */
 export async function faultyWire(port: number, strike: Strike): Promise<Wire> {
+  const all = new Set<net.Socket>();
   const held = new Set<net.Socket>();
   let connections = 0;
   let hasStruck = false;
@@ -47,7 +48,8 @@ export async function faultyWire(port: number, strike: Strike): Promise<Wire> {
     if (strike.fault === "stall") {
       const pair = [client, upstream];
       for (const socket of pair) socket.pause();
-      setTimeout(() => pair.forEach((socket) => socket.resume()), strike.stall ?? 0);
+      if (strike.stall === undefined) return;
+      setTimeout(() => pair.forEach((socket) => socket.resume()), strike.stall);
     } else if (strike.fault === "reset") {
       client.resetAndDestroy();
       upstream.resetAndDestroy();
@@ -61,6 +63,7 @@ export async function faultyWire(port: number, strike: Strike): Promise<Wire> {
     const own = connections++;
     const isHit = own === strike.ordinal;
     const upstream = net.connect({ host: "127.0.0.1", port, allowHalfOpen: true });
+    all.add(client).add(upstream);
     const drop = (): void => {
       client.destroy();
       upstream.destroy();
@@ -95,6 +98,9 @@ export async function faultyWire(port: number, strike: Strike): Promise<Wire> {
     get hasStruck() {
       return hasStruck;
     },
-    close: () => server.close(),
+    close: () => {
+      server.close();
+      for (const socket of all) socket.destroy();
+    },
   };
 }
