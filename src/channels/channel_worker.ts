@@ -11,8 +11,11 @@ import type {
   WorkerStart,
 } from "./worker_messages.ts";
 
-/** How long a task may take to end once its socket is shut down, in milliseconds. */
-const STOP_MS = 2000;
+/**
+ * How long a task may take to end once its socket is shut down, in milliseconds: a thread that is
+ * ended in a write that a busy disk takes seconds for never closes its files.
+ */
+const STOP_MS = 10_000;
 /** How often a thread is looked for, in milliseconds: Deno does not tell when one has ended. */
 const LOOK_MS = 250;
 

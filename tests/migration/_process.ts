@@ -5,7 +5,7 @@ import v8 from "node:v8";
 import vm from "node:vm";
 
 /** How long it may take to give back what is given back after the last promise, in milliseconds. */
-const SETTLE_MS = 10_000;
+const SETTLE_MS = 20_000;
 const LOOK_MS = 200;
 
 /** What a process holds. */
@@ -45,14 +45,21 @@ export function holdings(): Holdings {
   };
 }
 
-/** Settles: threads and descriptors are given back a moment after the last promise. */
-export async function settledHoldings(): Promise<Holdings> {
+/**
+ * Settles: threads and descriptors are given back a moment after the last promise, a file only
+ * when what was begun to be put on disk is there.
+ *
+ * @param isSettled Whether it may be all; what changes no more is taken after a while.
+ */
+export async function settledHoldings(
+  isSettled: (holdings: Holdings) => boolean = () => true,
+): Promise<Holdings> {
   let last = holdings();
   for (let waited = 0; waited < SETTLE_MS; waited += LOOK_MS) {
     await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
     const now = holdings();
     const isSame = now.descriptors.length === last.descriptors.length;
-    if (isSame && now.threads === last.threads) break;
+    if (isSame && now.threads === last.threads && isSettled(now)) break;
     last = now;
   }
   return last;

@@ -21,7 +21,7 @@ import type {
 import { count } from "../durability/_outcomes.ts";
 import { within } from "../qemu/_wait.ts";
 import { migrate, sharedPages, startReceiver, temporaryDirectory } from "./_migrate.ts";
-import { settledHoldings } from "./_process.ts";
+import { type Holdings, settledHoldings } from "./_process.ts";
 
 /** Far beyond what any case takes: who waits for this has not noticed. */
 const TIMEOUT_MS = 60_000;
@@ -118,12 +118,13 @@ for (const { kind, id, method, after } of CASES) {
     assert(peers instanceof PeerClosedError || peers instanceof PeerFailedError, String(peers));
     assertEquals(fs.readdirSync(directory), []);
     fs.rmdirSync(directory);
-    const now = await settledHoldings();
-    assert(now.threads <= before.threads, `threads: ${before.threads} ${now.threads}`);
-    const [had, has] = [before, now].map(({ descriptors }) =>
-      descriptors.filter((descriptor) => !isExcused(descriptor, kind))
+    const counted = ({ descriptors }: Holdings): string[] =>
+      descriptors.filter((descriptor) => !isExcused(descriptor, kind));
+    const now = await settledHoldings((holdings) =>
+      holdings.threads <= before.threads && counted(holdings).length <= counted(before).length
     );
-    assertEquals(has, had);
+    assert(now.threads <= before.threads, `threads: ${before.threads} ${now.threads}`);
+    assertEquals(counted(now), counted(before));
     count("a channel's thread is killed", "both sides say so, nothing left");
   });
 }
