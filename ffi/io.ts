@@ -29,6 +29,17 @@ function load(): NativeIo | EngineUnavailableError {
   }
 }
 
+/**
+ * Opens functions that are about to be called: under Deno each takes time when it is first used.
+ *
+ * @param names Their names.
+ * @throws {EngineUnavailableError} As {@linkcode nativeIo}.
+ */
+export function openCalls(names: readonly (keyof NativeIo)[]): void {
+  const io = nativeIo();
+  for (const name of names) void io[name];
+}
+
 /** A cache line: the kernel copies a third to a half slower to what starts inside of one. */
 const ALIGNMENT = 64;
 

@@ -18,7 +18,7 @@ export type NativeCalls<S extends NativeSymbols> = {
 
 /** As much of Deno as is used here; its types are not Bun's. */
 interface DenoRuntime {
-  dlopen(path: string, symbols: NativeSymbols): { symbols: unknown };
+  dlopen(path: string, symbols: NativeSymbols): { symbols: Record<string, unknown> };
   permissions: { querySync(what: { name: "ffi"; path: string }): { state: string } };
 }
 
@@ -57,7 +57,21 @@ function openWithDeno(deno: DenoRuntime, path: string, symbols: NativeSymbols): 
   if (deno.permissions.querySync({ name: "ffi", path }).state !== "granted") {
     throw new EngineUnavailableError(`Cannot open ${path}: it needs --allow-ffi=${path}`);
   }
-  return deno.dlopen(path, symbols).symbols;
+  // what is no shared object is found at once; a function when it is first used
+  deno.dlopen(path, {});
+  const unopened = {};
+  const calls = Object.create(unopened);
+  for (const name of Object.keys(symbols)) {
+    // Deno compiles a function when it opens it: a quarter of a millisecond each, in each thread
+    const get = (): unknown => {
+      const value = deno.dlopen(path, { [name]: symbols[name]! }).symbols[name];
+      // in front of this getter: one that is replaced makes all of the object slow
+      Object.defineProperty(calls, name, { value });
+      return value;
+    };
+    Object.defineProperty(unopened, name, { get });
+  }
+  return calls;
 }
 
 const BUN_TYPES: Record<NativeType, string> = {

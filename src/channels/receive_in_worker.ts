@@ -1,4 +1,5 @@
 /** A receiving channel in its worker. */
+import { openCalls } from "../../ffi/io.ts";
 import type { EngineCounts } from "../engines/engine.ts";
 import { CancelledError } from "../errors.ts";
 import { GREETING_SIZE } from "../protocol/greeting.ts";
@@ -19,6 +20,16 @@ import type { ReceiveTask, ReleaseMessage } from "./worker_messages.ts";
 
 /** Numbers of packets that are told at once: a round may be of any length. */
 const PACKETS_TOLD = 4 * 1024;
+
+/** What the first packet would wait for. */
+const CALLS = [
+  "bytes_to_aligned",
+  "net_recv",
+  "file_open",
+  "file_write_pages",
+  "offsets_read",
+  "pages_mark",
+] as const;
 
 /** The turns of a thread's channels, as one of them needs them. */
 export type ChannelTurns = Pick<ThreadTurns, "join" | "begin" | "rest" | "wait">;
@@ -120,6 +131,7 @@ export async function receiveInWorker(
   task: ReceiveTask,
 ): Promise<void> {
   const { id, fd } = task;
+  openCalls(CALLS);
   const session = new WorkerSession(line, turns, task);
   const wait = (connection: BlockingConnection) => turns.wait(id, connection);
   const connection = new BlockingConnection(fd, `channel ${id}`, wait);

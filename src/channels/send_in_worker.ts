@@ -1,4 +1,5 @@
 /** A sending channel in its worker. */
+import { openCalls } from "../../ffi/io.ts";
 import { selectEngine } from "../engines/select.ts";
 import type { MethodSender } from "../methods/method.ts";
 import { methodByName } from "../methods/registry.ts";
@@ -13,6 +14,19 @@ import { SendingChannel } from "./sending_channel.ts";
 import type { ThreadTurns } from "./thread_turns.ts";
 import { setUpSender } from "./verify.ts";
 import type { SendCommand, SendTask } from "./worker_messages.ts";
+
+/** What the first packet would wait for. */
+const CALLS = [
+  "bytes_to_aligned",
+  "file_open",
+  "net_connect",
+  "net_send",
+  "net_send_pages",
+  "file_next_data",
+  "file_read",
+  "pages_sort",
+  "offsets_write",
+] as const;
 
 /** A device's side of a channel that tells of itself while it works. */
 function telling(line: Line, sender: MethodSender): MethodSender {
@@ -41,6 +55,7 @@ export async function sendInWorker(
   const name = `channel ${task.id}`;
   // before any of the thread's channels is connected: until all are, none may block the others
   turns.join(task.id);
+  openCalls(CALLS);
   const method = methodByName(task.method)!;
   const engine = selectEngine(method, "encodes", task.engine);
   const counters = makeCounters(task.id, task.counters);

@@ -56,8 +56,6 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 the peer broke the protocol or left, 4 
  *   left, 4 verification failed.
  */
 export async function main(args: string[]): Promise<number> {
-  // whoever reads the messages may leave: that ends no migration
-  process.stderr.off("error", ignore).on("error", ignore);
   const [name, ...rest] = args;
   if (name === undefined || name === "--help" || name === "-h" || name === "help") {
     (name === undefined ? tell : print)(await help());
@@ -83,8 +81,6 @@ export async function main(args: string[]): Promise<number> {
     return fail(verb, error, rest.includes("--json"));
   }
 }
-
-function ignore(): void {}
 
 function fail(verb: Verb, error: unknown, asJson: boolean): number {
   const code = exitCodeOf(error);

@@ -22,11 +22,22 @@ export function printLine(text: string): Promise<boolean> {
 
 function ignore(): void {}
 
+/** Where messages go: made with the first one, for which Deno loads its streams. */
+function messages(): typeof process.stderr {
+  // whoever reads them may leave: that ends no migration
+  return process.stderr.off("error", ignore).on("error", ignore);
+}
+
 /** Prints a message. */
 export function tell(text: string): void {
   clearStatus();
   // not console.error, which Bun has red on a terminal
-  process.stderr.write(`${text}\n`);
+  messages().write(`${text}\n`);
+}
+
+/** Whether messages go to a terminal. */
+export function isOnTerminal(): boolean {
+  return messages().isTTY === true;
 }
 
 /** A terminal's width where it does not tell. */
@@ -36,14 +47,14 @@ let hasStatus = false;
 /** Shows a line on a terminal that whatever is told next takes the place of. */
 export function showStatus(text: string): void {
   // what goes on in the next line would stay there
-  const shown = text.slice(0, (process.stderr.columns || COLUMNS) - 1);
-  process.stderr.write(`\r${shown}\x1b[K`);
+  const shown = text.slice(0, (messages().columns || COLUMNS) - 1);
+  messages().write(`\r${shown}\x1b[K`);
   hasStatus = true;
 }
 
 /** Takes that line away. */
 export function clearStatus(): void {
-  if (hasStatus) process.stderr.write("\r\x1b[K");
+  if (hasStatus) messages().write("\r\x1b[K");
   hasStatus = false;
 }
 

@@ -1,7 +1,6 @@
 /** The progress line: on a terminal in place, in a log a line now and then. */
-import process from "node:process";
 import type { EventHandler, Progress } from "../migration/info.ts";
-import { clearStatus, formatBytes, showStatus, tell } from "./output.ts";
+import { clearStatus, formatBytes, isOnTerminal, showStatus, tell } from "./output.ts";
 
 /** Nothing is said of what takes less, in milliseconds. */
 const QUIET_MS = 1000;
@@ -26,14 +25,13 @@ function render(progress: Progress): string {
  * @param beside What to add to the line.
  */
 export function progressLine(quiet: boolean, beside: () => string = () => ""): EventHandler {
-  const isTerminal = process.stderr.isTTY === true;
   let nextLog = LOG_MS;
   return (event) => {
     if (event.type === "warning") tell(`multifd: ${event.message}`);
     if (event.type === "finishing") clearStatus();
     if (quiet || event.type !== "progress" || event.elapsed < QUIET_MS) return;
     const line = `${render(event)}${beside()}`;
-    if (isTerminal) {
+    if (isOnTerminal()) {
       showStatus(line);
     } else if (event.elapsed >= nextLog) {
       nextLog = event.elapsed + LOG_MS;
