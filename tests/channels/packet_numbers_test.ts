@@ -12,6 +12,10 @@ function numbersOf(packets: (number | Partial<RamPacket>)[]): PacketNumbers {
   return numbers;
 }
 
+/** The numbers of one of two channels that take turns. */
+const even = (count: number): number[] => Array.from({ length: count }, (_, i) => 2 * i);
+const odd = (count: number): number[] => even(count).map((number) => number + 1);
+
 const CASES: [what: string, packets: (number | Partial<RamPacket>)[], gap: number | undefined][] = [
   ["in order", [0, 1, 2, 3], undefined],
   ["in any order", [3, 1, 0, 2], undefined],
@@ -19,7 +23,15 @@ const CASES: [what: string, packets: (number | Partial<RamPacket>)[], gap: numbe
   ["without the first", [1, 2, 3], 0],
   ["with one missing", [0, 1, 3, 4], 2],
   ["with a far one", [0, 1, 2 ** 50], 2],
-  ["with more far ones than are kept", [...Array(70000).keys()].map((i) => 2 * i + 1), 0],
+  ["with a kept one that comes again", [1, 1, 0, 2], undefined],
+  ["with many kept ones and the first missing", odd(200_000), 0],
+  [
+    "when one channel is heard of long before another",
+    [...odd(200_000), ...even(200_001)],
+    undefined,
+  ],
+  ["when one of the other channel is missing", [...odd(70_000), ...even(70_000).slice(1)], 0],
+  ["at the end of what is kept", [2 ** 26 - 1], 0],
 ];
 
 for (const [what, packets, gap] of CASES) {
