@@ -47,6 +47,13 @@ static uint32_t below(uint32_t limit)
 	return (uint32_t)((mixed ^ mixed >> 31) % limit);
 }
 
+/* Memory in front of a page that nobody may touch. */
+struct guarded {
+	struct guarded *next;
+	uint8_t *end;
+	size_t size;
+};
+
 /*
  * Half of them are from malloc(), which AddressSanitizer watches, half end in front of a
  * page that nobody may touch, which also stops a library that was built without it.
@@ -54,28 +61,48 @@ static uint32_t below(uint32_t limit)
 struct buffer {
 	uint8_t *bytes;
 	uint32_t size;
-	void *map; /* NULL where it came from malloc() */
-	size_t map_size;
+	struct guarded *guarded; /* NULL where it came from malloc() */
 };
+
+/* Kept for the next buffer: the first touch of a page costs more than most of what is checked. */
+static struct guarded *spare;
+
+static struct guarded *take_guarded(size_t size)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	struct guarded *made;
+	uint8_t *map;
+
+	for (struct guarded **at = &spare; *at != NULL; at = &(*at)->next) {
+		made = *at;
+		if (made->size < size)
+			continue;
+		*at = made->next;
+		return made;
+	}
+	made = malloc(sizeof(*made));
+	check(made != NULL, "no memory");
+	made->size = (size + page) / page * page;
+	map = mmap(NULL, made->size + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		   0);
+	check(map != MAP_FAILED, "no memory: %d", errno);
+	made->end = map + made->size;
+	check(mprotect(made->end, page, PROT_NONE) == 0, "no guard: %d", errno);
+	return made;
+}
 
 static struct buffer take(uint32_t size)
 {
 	static unsigned turn;
-	struct buffer buffer = { NULL, size, NULL, 0 };
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	size_t body = (size + page) / page * page;
+	struct buffer buffer = { NULL, size, NULL };
 
 	if (turn++ % 2 == 0) {
 		buffer.bytes = malloc(size);
 		check(buffer.bytes != NULL, "no memory");
 		return buffer;
 	}
-	buffer.map_size = body + page;
-	buffer.map = mmap(NULL, buffer.map_size, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	check(buffer.map != MAP_FAILED, "no memory: %d", errno);
-	check(mprotect((uint8_t *)buffer.map + body, page, PROT_NONE) == 0, "no guard: %d", errno);
-	buffer.bytes = (uint8_t *)buffer.map + body - size;
+	buffer.guarded = take_guarded(size);
+	buffer.bytes = buffer.guarded->end - size;
 	return buffer;
 }
 
@@ -90,10 +117,14 @@ static inline struct buffer copy_of(const uint8_t *bytes, uint32_t size)
 
 static void give(struct buffer buffer)
 {
-	if (buffer.map == NULL)
+	if (buffer.guarded == NULL) {
 		free(buffer.bytes);
-	else
-		munmap(buffer.map, buffer.map_size);
+		return;
+	}
+	/* whoever uses it from here on finds something else in it */
+	memset(buffer.bytes, 0xa5, buffer.size);
+	buffer.guarded->next = spare;
+	spare = buffer.guarded;
 }
 
 /* A page of one of six kinds: zeros, sparse, words, noise, a far repeat, one byte. */

@@ -9,6 +9,7 @@
 #define FORMATS 5u
 #define PACKET (512u * 1024u)
 #define MUTATIONS (THOROUGH ? 600u : 300u)
+#define MUTATED_LEVELS 10
 #define LIES 300u
 
 static bool is_pages(uint32_t format)
@@ -41,17 +42,30 @@ static uint32_t *lengths_in(struct payload *payload)
 }
 
 #ifdef CHECK_LIBDEFLATE
+/* Kept: each has megabytes. */
+static struct libdeflate_compressor *compressor_of(int32_t level)
+{
+	static struct libdeflate_compressor *compressors[13];
+	int32_t known = (level + 1) % 13;
+	struct libdeflate_compressor **compressor = &compressors[known];
+
+	if (*compressor == NULL)
+		*compressor = libdeflate_alloc_compressor(known);
+	check(*compressor != NULL, "no memory");
+	return *compressor;
+}
+
 /* The library's own compressor stands in for the encoder that the shim does not have. */
 static struct payload make_payload(uint32_t format, int32_t level, struct buffer pages,
 				   uint32_t page_size)
 {
-	struct libdeflate_compressor *compressor = libdeflate_alloc_compressor(level % 12 + 1);
+	struct libdeflate_compressor *compressor = compressor_of(level);
 	uint32_t count = pages.size / page_size;
 	struct payload payload = { { 0 }, take(count * 4) };
 	uint8_t *out = malloc(2 * pages.size + 4096);
 	size_t at = 0;
 
-	check(compressor != NULL && out != NULL, "no memory");
+	check(out != NULL, "no memory");
 	if (format == CODEC_GZIP_MEMBERS) {
 		for (uint32_t start = 0; start < pages.size; start += QZ_MEMBER_SIZE) {
 			uint32_t left = pages.size - start;
@@ -87,7 +101,6 @@ static struct payload make_payload(uint32_t format, int32_t level, struct buffer
 	}
 	payload.in = copy_of(out, (uint32_t)at);
 	free(out);
-	libdeflate_free_compressor(compressor);
 	return payload;
 }
 #endif
@@ -316,37 +329,51 @@ static void mend_lengths(struct payload *payload, uint32_t count, uint32_t page_
 	}
 }
 
+/* Whether a decoder refused a packet that was changed; it must take good ones before and after. */
+static bool refuses_mutation(struct codec *encoder, struct codec *decoder, uint32_t format,
+			     int32_t level, uint32_t page_size)
+{
+	uint32_t count = 1 + below(3);
+	struct buffer pages = pages_of(count, page_size);
+	struct buffer out = take(pages.size);
+	struct payload good = next_payload(encoder, format, level, pages, page_size);
+	struct payload bad = { mutate(good.in), copy_of(good.lengths.bytes, good.lengths.size) };
+	bool is_refused;
+
+	if (is_pages(format))
+		mend_lengths(&bad, count, page_size);
+	if (below(3) == 0)
+		decode(decoder, &good, out, page_size);
+	is_refused = decode(decoder, &bad, out, page_size) < 0;
+	/* whatever it was, a reset makes a decoder as good as new */
+	codec_reset(decoder);
+	must_decode(decoder, &good, pages, out, page_size);
+	give_payload(good);
+	give_payload(bad);
+	give(pages);
+	give(out);
+	return is_refused;
+}
+
 static unsigned long mutations(uint32_t format)
 {
 	unsigned long refused = 0;
 
 	doing = "mutations";
-	for (uint32_t i = 0; i < MUTATIONS; i++) {
-		uint32_t page_size = i % 16 == 0 ? 65536 : 4096;
-		uint32_t count = 1 + below(3);
-		struct buffer pages = pages_of(count, page_size);
-		struct buffer out = take(pages.size);
-		int32_t level = (int32_t)(i % 10);
+	/* a codec for each level: opening one may cost more than its packets */
+	for (int32_t level = 0; level < MUTATED_LEVELS; level++) {
+		uint32_t page_size = level == MUTATED_LEVELS - 1 ? 65536 : 4096;
 		struct codec *encoder = open_source(format, page_size, level, 0);
 		struct codec *decoder = must_open(format, CODEC_DECODE, page_size, 0, 0);
-		struct payload good = next_payload(encoder, format, level, pages, page_size);
-		struct payload bad = { mutate(good.in),
-				       copy_of(good.lengths.bytes, good.lengths.size) };
 
-		if (is_pages(format))
-			mend_lengths(&bad, count, page_size);
-		if (i % 3 == 0)
-			decode(decoder, &good, out, page_size);
-		refused += decode(decoder, &bad, out, page_size) < 0;
-		/* whatever it was, a reset makes a decoder as good as new */
-		codec_reset(decoder);
-		must_decode(decoder, &good, pages, out, page_size);
-		give_payload(good);
-		give_payload(bad);
+		for (uint32_t i = 0; i < MUTATIONS / MUTATED_LEVELS; i++) {
+			refused += refuses_mutation(encoder, decoder, format, level, page_size);
+			if (encoder != NULL)
+				codec_reset(encoder);
+			codec_reset(decoder);
+		}
 		codec_close(encoder);
 		codec_close(decoder);
-		give(pages);
-		give(out);
 	}
 	check(refused > MUTATIONS / 4, "only %lu refused", refused);
 	return refused;
@@ -357,17 +384,19 @@ static void lying_lengths(uint32_t format)
 {
 	const uint32_t page_size = 4096;
 	const uint32_t count = 4;
+	struct codec *encoder;
+	struct codec *decoder;
 
 	doing = "lengths that lie";
 	if (!is_pages(format) || !can(format, CODEC_DECODE))
 		return;
+	encoder = open_source(format, page_size, 1, 0);
+	decoder = must_open(format, CODEC_DECODE, page_size, 0, 0);
 	for (uint32_t i = 0; i < LIES; i++) {
 		static const uint32_t lies[] = { 0,    1,     4095,       4096,
 						 4097, 65536, UINT32_MAX, UINT32_MAX / 2 };
 		struct buffer pages = pages_of(count, page_size);
 		struct buffer out = take(pages.size);
-		struct codec *encoder = open_source(format, page_size, 1, 0);
-		struct codec *decoder = must_open(format, CODEC_DECODE, page_size, 0, 0);
 		struct payload sent = next_payload(encoder, format, 1, pages, page_size);
 		uint32_t *length = &lengths_in(&sent)[below(count)];
 		uint32_t was = *length;
@@ -377,12 +406,12 @@ static void lying_lengths(uint32_t format)
 		      "took %u for %u", *length, was);
 		*length = was;
 		must_decode(decoder, &sent, pages, out, page_size);
-		codec_close(encoder);
-		codec_close(decoder);
 		give_payload(sent);
 		give(pages);
 		give(out);
 	}
+	codec_close(encoder);
+	codec_close(decoder);
 }
 
 static void bad_opens(void)

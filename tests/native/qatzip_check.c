@@ -569,7 +569,7 @@ static void sessions(void)
 		bool is_encode = direction == CODEC_ENCODE;
 
 		for (uint32_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++) {
-			struct buffer page = { out.bytes, 4096, NULL, 0 };
+			struct buffer page = { out.bytes, 4096, NULL };
 			char text[64];
 			int32_t result;
 
