@@ -14,7 +14,7 @@ import {
 import { OptionError, receive } from "../../mod.ts";
 import { Authority, type Identity, NO_OPENSSL } from "../_certificates.ts";
 import { lastingDirectory, mixedPages } from "../migration/_migrate.ts";
-import { here, moveBetween, type Outcome, run, type Running, start, there } from "./_command.ts";
+import { here, moveBetween, onceOf, type Outcome, run, type Running, start, there } from "./_command.ts";
 
 const directory = lastingDirectory();
 const image = path.join(directory, "guest.ram");
@@ -50,24 +50,23 @@ const believe = ({ cert }: Pick<Identity, "cert">): string[] => ["--tls-ca", cer
 let count = 0;
 const fresh = (): string => path.join(directory, `out${count++}`);
 
-for (const [sender, receiver] of [[here, there], [there, here]] as const) {
-  for (const isMutual of [false, true]) {
-    const who = isMutual ? "both show certificates" : "the listener shows a certificate";
-    tlsTest(`${sender} to ${receiver} over TLS, ${who}`, async ({ ca, listener, client }) => {
-      const { sent, received } = await moveBetween(
-        sender,
-        [image, "--channels", "4", ...believe(ca), ...(isMutual ? show(client) : [])],
-        receiver,
-        [fresh(), "--json", ...show(listener)].concat(
-          isMutual ? ["--tls-verify-peer", ...believe(ca)] : [],
-        ),
-      );
-      assertEquals(sent.code, 0, sent.stderr);
-      assertEquals(received.code, 0, received.stderr);
-      const { transport, blocks } = JSON.parse(received.stdout);
-      assertEquals([transport, blocks[0].sha256], ["runtime", imageHash]);
-    });
-  }
+// the other way round where the other runtime runs this
+for (const isMutual of [false, true]) {
+  const who = isMutual ? "both show certificates" : "the listener shows a certificate";
+  tlsTest(`${here} to ${there} over TLS, ${who}`, async ({ ca, listener, client }) => {
+    const { sent, received } = await moveBetween(
+      here,
+      [image, "--channels", "4", ...believe(ca), ...(isMutual ? show(client) : [])],
+      there,
+      [fresh(), "--json", ...show(listener)].concat(
+        isMutual ? ["--tls-verify-peer", ...believe(ca)] : [],
+      ),
+    );
+    assertEquals(sent.code, 0, sent.stderr);
+    assertEquals(received.code, 0, received.stderr);
+    const { transport, blocks } = JSON.parse(received.stdout);
+    assertEquals([transport, blocks[0].sha256], ["runtime", imageHash]);
+  });
 }
 
 /** Starts a receiver; where it listens. */
@@ -153,7 +152,7 @@ tlsTest("what cannot be is said before anyone listens or connects", async (files
     ["send", [...believe(ca), "--tls-cert", client.cert], 2, /go together/],
     ["send", [...believe(ca), "--transport", "native"], 1, /Cannot use the native.*TLS/],
   ];
-  for (const [verb, args, code, says] of cases) {
+  for (const [verb, args, code, says] of onceOf(cases)) {
     const first = verb === "send" ? [image, "--to", "127.0.0.1:1"] : [fresh()];
     const outcome = await run(here, [verb, ...first, ...args]);
     assertEquals(outcome.code, code, outcome.stderr);

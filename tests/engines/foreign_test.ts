@@ -76,10 +76,11 @@ for (const level of [0, 1, 6, 9]) {
 
 for (const level of [0, 1, 20]) {
   test(`a stock zstd receiver reads what zstd sends at level ${level}`, async () => {
-    const payloads = await payloadsOf(zstdMethod, PACKETS, { level });
+    const packets = level < 9 ? PACKETS : SMALL;
+    const payloads = await payloadsOf(zstdMethod, packets, { level });
     // Deno's stream ends with its first frame; QEMU's ZSTD_decompressStream starts the next
     const open = () => zlib.createZstdDecompress();
-    await assertStockReads(open, payloads, PACKETS, true);
+    await assertStockReads(open, payloads, packets, true);
   });
 }
 
@@ -168,10 +169,6 @@ for (
       "frames of a negative level",
       (pages: Uint8Array) => frames(pages, 65536, { [ZSTD_c_compressionLevel]: -5 }),
     ],
-    [
-      "frames of level 20",
-      (pages: Uint8Array) => frames(pages, 512 * 1024, { [ZSTD_c_compressionLevel]: 20 }),
-    ],
     ["frames that end inside of pages", (pages: Uint8Array) => frames(pages, 3000)],
     [
       "skippable frames around others",
@@ -197,6 +194,11 @@ for (
     await assertReceives(zstdMethod, PACKETS.map(encode), PACKETS);
   });
 }
+
+test("zstd reads frames of level 20", async () => {
+  const params = { [ZSTD_c_compressionLevel]: 20 };
+  await assertReceives(zstdMethod, SMALL.map((pages) => frame(pages, params)), SMALL);
+});
 
 function skippable(size: number): Uint8Array {
   const bytes = new Uint8Array(8 + size).fill(0xee);

@@ -28,9 +28,9 @@ function waysOf(method: Method): Options[] {
     return [false, true].map((dense) => ({ dense, uadkCompress: true }));
   }
   const count = levels.max - levels.min + 1;
-  // of the higher ones, which take long, every third
+  // of the higher ones, which take long, every third, of the slow ones the last
   return Array.from({ length: count }, (_, i) => ({ level: levels.min + i }))
-    .filter(({ level }) => level <= 3 || level % 3 === 0 || level === levels.max);
+    .filter(({ level }) => level <= 3 || level <= 12 && level % 3 === 0 || level === levels.max);
 }
 
 /** The slow levels get the small packets only. */

@@ -31,7 +31,10 @@ test("zstd carries packets of every size on one channel", async () => {
 });
 
 test("zstd carries packets at every level", async () => {
-  for (let level = zstd.levels!.min; level <= zstd.levels!.max; level++) {
+  const { min, max } = zstd.levels!;
+  for (let level = min; level <= max; level++) {
+    // the slow ones have hundreds of megabytes: each under one of the runtimes
+    if (level > 12 && level < max && level % 2 !== ("Deno" in globalThis ? 0 : 1)) continue;
     await assertRoundTrip(zstd, [1, 2, 3].map((seed) => somePages(13, 4096, seed)), { level });
   }
 });
