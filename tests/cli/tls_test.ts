@@ -14,7 +14,16 @@ import {
 import { OptionError, receive } from "../../mod.ts";
 import { Authority, type Identity, NO_OPENSSL } from "../_certificates.ts";
 import { lastingDirectory, mixedPages } from "../migration/_migrate.ts";
-import { here, moveBetween, onceOf, type Outcome, run, type Running, start, there } from "./_command.ts";
+import {
+  here,
+  moveBetween,
+  onceOf,
+  type Outcome,
+  run,
+  type Running,
+  start,
+  there,
+} from "./_command.ts";
 
 const directory = lastingDirectory();
 const image = path.join(directory, "guest.ram");
