@@ -39,6 +39,17 @@ export class Report {
     return path.join(this.#folder, `${name}.xml`);
   }
 
+  /** Writes a module that imports test files, to be run as one. */
+  moduleOf(name: string, files: string[]): string {
+    const module = path.join(this.#folder, `${name}.ts`);
+    const imports = files.map((file) => {
+      const specifier = path.relative(this.#folder, path.join(root, file));
+      return `import ${JSON.stringify(specifier)};\n`;
+    });
+    fs.writeFileSync(module, imports.join(""));
+    return module;
+  }
+
   /** Runs a test runner, shows what it said when it is through, and counts its cases. */
   async run(
     name: string,

@@ -327,6 +327,7 @@ static void without_faults(uint32_t flags)
 #define ENOUGH_SCHEDULES 16u
 /* how often what else is seeded is done */
 #define ROUNDS (THOROUGH ? 20u : 6u)
+#define BUSY_PACKETS (THOROUGH ? 20u : 5u)
 #define STATUS_NO_QUEUES 503
 #define STATUS_BUSY 5
 
@@ -687,9 +688,9 @@ static void always_busy(void)
 	codec_close(codec);
 	configure("seed=1 busy=1");
 	codec = must_open(CODEC_ENCODE, 4096, CODEC_DEVICE | CODEC_WAIT);
-	for (uint32_t i = 0; i < 20; i++)
+	for (uint32_t i = 0; i < BUSY_PACKETS; i++)
 		check(encode(codec, &sent) > 0 && bad_pages(&sent) == 0, "encode");
-	check(stat_of(codec, CODEC_SOFTWARE_PAGES) == 20 * 128, "software");
+	check(stat_of(codec, CODEC_SOFTWARE_PAGES) == BUSY_PACKETS * 128, "software");
 	codec_close(codec);
 	codec = must_open(CODEC_ENCODE, 4096, CODEC_DEVICE);
 	configure("seed=1 busy=1");
