@@ -28,6 +28,11 @@ function missing(shell: string): string | false {
   return spawnSync(shell, ["--version"]).error ? `${shell} is missing` : false;
 }
 
+/** Once is enough: a script is the same text under every runtime. */
+function once(name: string, options: { skip: string | false }, run: () => Promise<void>): void {
+  if (here === "bun") test(name, options, run);
+}
+
 /** Gives a script to a shell, in a directory with an image and a received VM. */
 async function inShell(
   shell: "bash" | "zsh" | "fish",
@@ -75,7 +80,7 @@ test(
     }),
 );
 
-test(
+once(
   "multifd completion bash knows every option of every verb",
   { skip: missing("bash") },
   async () => {
@@ -94,7 +99,7 @@ test(
   },
 );
 
-test(
+once(
   "multifd completion fish completes in fish",
   { skip: missing("fish") },
   () =>
@@ -106,7 +111,7 @@ test(
     }),
 );
 
-test(
+once(
   "multifd completion zsh is taken by zsh's completion",
   { skip: missing("zsh") },
   () =>
