@@ -43,6 +43,7 @@ export {
 } from "./src/migration/inspect.ts";
 export * from "./src/inspect/mod.ts";
 export { convert, type Converted, type ConvertOptions } from "./src/migration/convert.ts";
+export type { ReadingOptions } from "./src/migration/reading.ts";
 export type {
   EventHandler,
   Metrics,

@@ -32,6 +32,6 @@ export type { MappedPages } from "./protocol/mapped_ram.ts";
 export * from "./protocol/return_path.ts";
 export * from "./protocol/vm_tail.ts";
 export * from "./methods/method.ts";
-export * from "./methods/registry.ts";
+export { methodByFlag, methodByName, methodNames, registerMethod } from "./methods/registry.ts";
 export * from "./engines/engine.ts";
 export type { MaybePromise } from "./maybe_promise.ts";

@@ -1,6 +1,7 @@
 /** `advise()`: which method, how many channels, and why, from the pages there are. */
 import os from "node:os";
 import { CancelledError, OptionError } from "../errors.ts";
+import { methodByName, methodNames } from "../methods/registry.ts";
 import { checkChannels, checkMethod, checkPageSize } from "../migration/options.ts";
 import { calibrate } from "./calibrate.ts";
 import { type Candidate, candidatesOf, type SenderProgram } from "./candidates.ts";
@@ -10,7 +11,7 @@ import { measureProfile } from "./measure.ts";
 import type { Hosts, Link } from "./pass.ts";
 import { asQemuPipe, type PipeCosts, TYPICAL } from "./pipe.ts";
 import { noneFrom, type Plan, type Question, rankPlans } from "./recommend.ts";
-import type { DirtyLoad } from "./rounds.ts";
+import { type DirtyLoad, DOWNTIME_LIMIT } from "./rounds.ts";
 import { takeSample } from "./sample.ts";
 import { plural, sentenceOf } from "./sentence.ts";
 import { type Settings, settingsOf } from "./settings.ts";
@@ -142,13 +143,25 @@ export async function advise(options: AdviseOptions): Promise<Advice> {
   }
 }
 
+/** A level that nothing has would be left out without a word. */
+function checkLevels(methods: readonly string[] | undefined, levels: readonly number[]): void {
+  const ranges = (methods ?? methodNames()).flatMap((name) => methodByName(name)!.levels ?? []);
+  const foreign = levels.find((level) =>
+    !ranges.some(({ min, max }) => min <= level && level <= max)
+  );
+  // levels are for methods that have some
+  if (foreign === undefined || ranges.length === 0) return;
+  throw new OptionError(`No method here has level ${foreign}`, { received: foreign });
+}
+
 async function profileOf(
   options: AdviseOptions,
 ): Promise<{ kind: SourceKind; profile: Profile }> {
   const { source, levels = DEFAULT_LEVELS, signal, onProgress } = options;
   const methods = options.methods?.map((name) => checkMethod(name).name);
+  checkLevels(methods, levels);
   onProgress?.("reading pages");
-  const { kind, pages, pageSize: known, close } = await openSampled(source);
+  const { kind, pages, pageSize: known, close } = await openSampled(source, signal);
   try {
     const pageSize = checkPageSize(options.pageSize ?? known ?? 4096);
     const sample = takeSample(
@@ -187,7 +200,7 @@ async function pipeOf(
 }
 
 function loadOf(options: AdviseOptions, data: number): DirtyLoad | undefined {
-  const { dirtyRate = 0, workingSet = data, downtimeLimit = 300 } = options;
+  const { dirtyRate = 0, workingSet = data, downtimeLimit = 1000 * DOWNTIME_LIMIT } = options;
   if (dirtyRate === 0) return undefined;
   const isRight = dirtyRate > 0 && workingSet >= 0 && downtimeLimit > 0;
   if (!isRight) throw new OptionError("Dirty rate, working set or downtime limit is out of range");

@@ -1,13 +1,12 @@
 /** Small migrations between two processes on this machine, to see what the pipe costs here. */
-import { type ChildProcess, spawn } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import process from "node:process";
 import { softwareEngine } from "../engines/select.ts";
-import { MultifdError } from "../errors.ts";
 import { MAX_PAYLOAD_SIZE } from "../methods/method.ts";
 import { methodByName } from "../methods/registry.ts";
+import { migrateBetweenProcesses, type ProcessFigures } from "../migration/two_processes.ts";
 import { PACKET_SIZE } from "../protocol/ram_packet.ts";
 import { timed } from "./measure.ts";
 import {
@@ -41,7 +40,7 @@ export interface CalibrateOptions {
 /**
  * Measures what the pipe costs here.
  *
- * @throws {MultifdError} If a migration failed.
+ * @throws {MultifdError} If a migration failed, {@linkcode CancelledError} if `signal` is aborted.
  */
 export async function calibrate(options: CalibrateOptions): Promise<PipeCosts> {
   const folder = fs.mkdtempSync(path.join(roomyDirectory(), "multifd-calibrate-"));
@@ -96,86 +95,29 @@ function writeImage(file: string, size: number, byte: number): void {
   }
 }
 
-/** The figures of `send --json` and `recv --json` that count. */
-interface Figures {
-  "total-time": number;
-  "cpu-seconds": number;
-  "start-up-cpu-seconds": number;
-  "finish-cpu-seconds": number;
-  transport: string;
-  ram: { transferred: number };
-}
-
 async function moveOnce(
   { image, method, channels }: { image: string; method: string; channels: number },
   out: string,
   { command, signal }: CalibrateOptions,
 ): Promise<{ run: CalibrationRun; transport: string }> {
-  const both = [
-    "--method",
-    method,
-    "--channels",
-    String(channels),
-    "--timeout",
-    TIMEOUT,
-    "--json",
-    "--quiet",
-  ];
-  const listen = ["--listen", "127.0.0.1:0", "--out", out, "--hash", "none"];
-  const receiver = start([...command, "recv", ...listen, ...both], signal);
-  try {
-    const address = await Promise.race([receiver.listening, receiver.figures.then(() => "")]);
-    const sender = start([...command, "send", image, "--to", address, ...both], signal);
-    const [sent, received] = await Promise.all([sender.figures, receiver.figures]);
-    return {
-      run: {
-        pages: fs.statSync(image).size / PAGE,
-        wireBytes: received.ram.transferred,
-        sendCpu: cpuOf(sent),
-        receiveCpu: cpuOf(received),
-        time: received["total-time"] / 1000,
-      },
-      transport: received.transport,
-    };
-  } finally {
-    receiver.child.kill();
-    fs.rmSync(out, { recursive: true, force: true });
-  }
+  const both = ["--method", method, "--channels", String(channels), "--timeout", TIMEOUT];
+  const { sent, received } = await migrateBetweenProcesses({ command, image, out, both, signal });
+  fs.rmSync(out, { recursive: true });
+  return {
+    run: {
+      pages: fs.statSync(image).size / PAGE,
+      wireBytes: received.ram.transferred,
+      sendCpu: cpuOf(sent),
+      receiveCpu: cpuOf(received),
+      time: received["total-time"] / 1000,
+    },
+    transport: received.transport,
+  };
 }
 
 /** CPU seconds between the first connection and the last page. */
-function cpuOf(figures: Figures): number {
+function cpuOf(figures: ProcessFigures): number {
   return figures["cpu-seconds"] - figures["start-up-cpu-seconds"] - figures["finish-cpu-seconds"];
-}
-
-interface Running {
-  child: ChildProcess;
-  figures: Promise<Figures>;
-  listening: Promise<string>;
-}
-
-function start([program, ...args]: string[], signal: AbortSignal | undefined): Running {
-  const child = spawn(program!, args, {
-    stdio: ["ignore", "pipe", "pipe"],
-    ...(signal === undefined ? {} : { signal }),
-  });
-  const listening = Promise.withResolvers<string>();
-  let [output, messages] = ["", ""];
-  child.stdout!.on("data", (chunk) => output += chunk);
-  child.stderr!.on("data", (chunk) => {
-    messages += chunk;
-    const match = /^listening on (.*)\n/m.exec(messages);
-    if (match !== null) listening.resolve(match[1]!);
-  });
-  const figures = new Promise<Figures>((resolve, reject) => {
-    child.on("error", reject);
-    child.on("close", (code) => {
-      if (code === 0) resolve(JSON.parse(output) as Figures);
-      else reject(new MultifdError(`multifd ${args.join(" ")} failed:\n${messages}`));
-    });
-  });
-  figures.catch(() => {});
-  return { child, figures, listening: listening.promise };
 }
 
 /** What zstd itself takes for a page of the image that it packs. */

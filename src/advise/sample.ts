@@ -2,9 +2,9 @@
 import type { PageRun } from "../channels/page_work.ts";
 import { ImageError } from "../errors.ts";
 import { PACKET_SIZE, type RamBlock } from "../protocol/ram_packet.ts";
+import { randomNumbers } from "../random_numbers.ts";
 import type { RamSource } from "../ram/target.ts";
 import { isZeroPage } from "../ram/zero_page.ts";
-import { randomNumbers } from "./statistics.ts";
 
 /** What pages are read from. */
 export type PageSource = Pick<RamSource, "blocks" | "read">;

@@ -33,9 +33,14 @@ export interface OpenedSource {
  *
  * @param source A raw image, a mapped-ram file, a directory: received, a recording, or of any
  *   files; or the number of a process.
+ * @param signal Stops early.
  * @throws {ImageError} If it cannot be read.
+ * @throws {CancelledError} If `signal` is aborted.
  */
-export async function openSampled(source: string | { pid: number }): Promise<OpenedSource> {
+export async function openSampled(
+  source: string | { pid: number },
+  signal?: AbortSignal,
+): Promise<OpenedSource> {
   if (typeof source !== "string") {
     const memory = new ProcessMemory(source.pid);
     return { kind: "process", pages: memory, pageSize: undefined, close: () => memory.close() };
@@ -44,7 +49,7 @@ export async function openSampled(source: string | { pid: number }): Promise<Ope
     if (isMigrationFile(source)) return opened("saved VM", openSavedVm(source));
     return opened("image", new ImageFiles([source]));
   }
-  if (isRecording(source)) return await playRecording(source);
+  if (isRecording(source)) return await playRecording(source, signal);
   if (fs.existsSync(path.join(source, MANIFEST_FILE))) {
     return opened("saved VM", openSavedVm(source));
   }
@@ -57,12 +62,15 @@ function opened(kind: SourceKind, source: ReturnType<typeof openSavedVm>): Opene
 }
 
 /** A recording holds packets, not pages: its RAM is made of it first. */
-async function playRecording(directory: string): Promise<OpenedSource> {
+async function playRecording(
+  directory: string,
+  signal: AbortSignal | undefined,
+): Promise<OpenedSource> {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "multifd-advise-"));
   const remove = (): void => fs.rmSync(folder, { recursive: true, force: true });
   try {
     const extract = path.join(folder, "vm");
-    await inspect(directory, { extract });
+    await inspect(directory, { extract, signal });
     const { pages, pageSize, close } = opened("saved VM", openSavedVm(extract));
     return {
       kind: "recording",

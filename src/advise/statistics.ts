@@ -25,14 +25,3 @@ export function spreadOf(numbers: readonly number[]): Spread {
 export function medianOf(numbers: readonly number[]): number {
   return spreadOf(numbers).median;
 }
-
-/** Numbers from 0 to below 1, the same for one seed (mulberry32). */
-export function randomNumbers(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}

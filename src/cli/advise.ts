@@ -92,9 +92,10 @@ export const advise: Verb = {
         onProgress: (what) => quiet ? undefined : tell(what),
       })
     );
+    print(options.flag("json") ? JSON.stringify(adviceJson(advice)) : adviceText(advice));
+    // last: minutes of measuring are not lost where it cannot be written
     const report = options.text("report");
     if (report !== undefined) writeReport(report, reportHtml(advice));
-    print(options.flag("json") ? JSON.stringify(adviceJson(advice)) : adviceText(advice));
     return EXIT.done;
   },
 };

@@ -40,7 +40,7 @@ export const LIST_ENGINES = "list";
 const COMMON: Record<string, OptionSpec> = {
   json: {
     kind: "flag",
-    help: "print the result as one JSON object, a migration's in query-migrate's names",
+    help: "print the result as JSON, a migration's in query-migrate's names",
   },
   quiet: { kind: "flag", help: "no progress, only results and errors" },
   help: { kind: "flag", help: "show this" },

@@ -27,7 +27,8 @@ export function completion(verbs: () => Promise<readonly Verb[]>): Verb {
       ['eval "$(multifd completion zsh)"', "in ~/.zshrc, after compinit"],
       ["multifd completion fish | source", "in ~/.config/fish/config.fish"],
     ],
-    async run({ operands: [shell, ...more] }) {
+    async run(options) {
+      const [shell, ...more] = options.operands;
       if (shell === undefined) throw new OptionError("The shell is missing: bash, zsh or fish");
       if (more.length > 0) throw new OptionError(`Argument ${more[0]} is one too many`);
       const script = SHELLS[shell];
@@ -36,7 +37,10 @@ export function completion(verbs: () => Promise<readonly Verb[]>): Verb {
           `Shell ${shell} is unknown${didYouMean(shell, names)}; there are: ${names.join(", ")}`,
         );
       }
-      print(script(await verbs()));
+      const text = script(await verbs());
+      print(
+        options.flag("json") ? JSON.stringify({ status: "completed", shell, script: text }) : text,
+      );
       return EXIT.done;
     },
   };

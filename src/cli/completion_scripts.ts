@@ -14,7 +14,7 @@ function valuesOf({ choices, value }: OptionSpec): Candidates {
 /** By how the usage begins: `bash|zsh`, `IMAGE...`, or an option. */
 function operandsOf({ usage }: Verb): Candidates {
   const [first] = usage.split(" ");
-  if (first!.includes("|")) return first!.split("|");
+  if (/^[a-z]+(\|[a-z]+)+$/.test(first!)) return first!.split("|");
   return /^[A-Z]/.test(first!) ? "files" : "none";
 }
 

@@ -4,6 +4,7 @@ import type { ImageFormat } from "../ram/image_format.ts";
 import type { Verb } from "./args.ts";
 import { EXIT } from "./exit_code.ts";
 import { blockJson, formatBytes, print, table } from "./output.ts";
+import { bytesLine } from "./progress.ts";
 import { formatOption, maxRamOption, withSignals } from "./_shared.ts";
 
 /** `multifd convert`. */
@@ -32,6 +33,7 @@ export const convert: Verb = {
         format: options.text<ImageFormat>("format"),
         maxRam: options.number("max-ram"),
         signal,
+        onProgress: bytesLine("copied", options.flag("quiet")),
       })
     );
     const { format, machine, uuid, pageSize, blocks } = converted;

@@ -1,17 +1,17 @@
-import { type ChildProcess, spawn } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import process from "node:process";
-import { createInterface } from "node:readline";
-import { MultifdError, OptionError, VerificationError } from "../errors.ts";
+import { setImmediate } from "node:timers/promises";
+import { OptionError, VerificationError } from "../errors.ts";
+import { cancelledError } from "../migration/lifeline.ts";
 import { checkChannels } from "../migration/options.ts";
+import { migrateBetweenProcesses } from "../migration/two_processes.ts";
 import { methodNames } from "../methods/registry.ts";
 import type { Verb } from "./args.ts";
-import { writeDemoImage } from "./demo_image.ts";
+import { demoPages } from "./demo_image.ts";
 import { EXIT } from "./exit_code.ts";
 import { formatBytes, print, table, tell } from "./output.ts";
-import { ownCommand } from "./_shared.ts";
+import { ownCommand, withSignals } from "./_shared.ts";
 
 const COMPARE_PIECE = 4 * 1024 * 1024;
 
@@ -31,15 +31,6 @@ interface DemoRun {
   identical: true;
 }
 
-/** The figures of `send --json` and `recv --json` that are shown. */
-interface Figures {
-  engine: string;
-  transport: string;
-  "total-time": number;
-  "cpu-seconds": number;
-  ram: { total: number; transferred: number };
-}
-
 /** `multifd demo`. */
 export const demo: Verb = {
   name: "demo",
@@ -55,34 +46,47 @@ export const demo: Verb = {
     ["multifd demo --size 1G --channels 4 --method zstd,qpl", "two of them, on more channels"],
   ],
   async run(options) {
+    const [operand] = options.operands;
+    if (operand !== undefined) throw new OptionError(`Argument ${operand} is one too many`);
     const asked = options.list("method");
     const methods = asked.length > 0 ? asked : methodNames();
     const channels = checkChannels(options.number("channels") ?? 2);
     const size = options.number("size") ?? 512 * 1024 * 1024;
     if (size < 4096) throw new OptionError("--size is less than a page");
+    const say = (what: string): void => options.flag("quiet") ? undefined : tell(what);
     const directory = fs.mkdtempSync(path.join(os.tmpdir(), "multifd-demo-"));
-    const onExit = (): void => fs.rmSync(directory, { recursive: true, force: true });
-    process.once("exit", onExit);
     try {
       const image = path.join(directory, "guest.ram");
-      if (!options.flag("quiet")) {
-        tell(`making ${formatBytes(size)} of guest RAM from this machine's files, zeros and noise`);
-      }
-      writeDemoImage(image, Math.floor(size / 4096) * 4096);
+      say(`making ${formatBytes(size)} of guest RAM from this machine's files, zeros and noise`);
       const runs: DemoRun[] = [];
-      for (const method of methods) {
-        if (!options.flag("quiet")) tell(`${method}…`);
-        runs.push(await runMethod(method, image, path.join(directory, method), channels));
-      }
+      await withSignals(async (signal) => {
+        await makeImage(image, Math.floor(size / 4096) * 4096, signal);
+        for (const method of methods) {
+          say(`${method}…`);
+          runs.push(await runMethod(method, image, path.join(directory, method), channels, signal));
+        }
+      });
       if (options.flag("json")) print(JSON.stringify({ status: "completed", channels, runs }));
       else printRuns(runs);
       return EXIT.done;
     } finally {
-      onExit();
-      process.removeListener("exit", onExit);
+      fs.rmSync(directory, { recursive: true, force: true });
     }
   },
 };
+
+async function makeImage(file: string, size: number, signal: AbortSignal): Promise<void> {
+  const fd = fs.openSync(file, "wx");
+  try {
+    for (const pages of demoPages(size, 1)) {
+      fs.writeSync(fd, pages);
+      await setImmediate();
+      if (signal.aborted) throw cancelledError(signal);
+    }
+  } finally {
+    fs.closeSync(fd);
+  }
+}
 
 function printRuns(runs: readonly DemoRun[]): void {
   print(table([
@@ -120,17 +124,16 @@ async function runMethod(
   image: string,
   out: string,
   channels: number,
+  signal: AbortSignal,
 ): Promise<DemoRun> {
-  const count = String(channels);
-  const receiver = start(
-    ["recv", "--out", out, "--channels", count, "--method", method, "--hash", "none", "--json"],
-  );
-  const address = await Promise.race([listeningOn(receiver), receiver.figures.then(() => "")]);
-  const sender = start([
-    ...["send", image, "--to", address, "--channels", count, "--method", method, "--json"],
-    ...(method === "uadk" ? ["--uadk-compress"] : []),
-  ]);
-  const [received, sent] = await Promise.all([receiver.figures, sender.figures]);
+  const { sent, received } = await migrateBetweenProcesses({
+    command: ownCommand(),
+    image,
+    out,
+    both: ["--channels", String(channels), "--method", method],
+    send: method === "uadk" ? ["--uadk-compress"] : [],
+    signal,
+  });
   compareFiles(image, path.join(out, "pc.ram"));
   fs.rmSync(out, { recursive: true });
   const { total, transferred } = sent.ram;
@@ -146,51 +149,6 @@ async function runMethod(
     "receive-cpu-seconds": received["cpu-seconds"],
     identical: true,
   };
-}
-
-interface Running {
-  child: ChildProcess;
-  /** What it prints on stdout, once it has ended well. */
-  figures: Promise<Figures>;
-  /** Told each line of its stderr. */
-  onMessage: (line: string) => void;
-}
-
-/** Starts this command again, under the same runtime. */
-function start(args: string[]): Running {
-  const [command, ...before] = ownCommand();
-  const child = spawn(command, [...before, ...args, "--quiet"], {
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  let output = "";
-  let messages = "";
-  const running: Running = {
-    child,
-    onMessage: () => {},
-    figures: new Promise((resolve, reject) => {
-      child.stdout!.on("data", (chunk) => output += chunk);
-      child.on("error", reject);
-      child.on("close", (code) => {
-        if (code === 0) resolve(JSON.parse(output) as Figures);
-        else reject(new MultifdError(`multifd ${args[0]} failed:\n${messages}`));
-      });
-    }),
-  };
-  running.figures.catch(() => {});
-  createInterface({ input: child.stderr! }).on("line", (line) => {
-    messages += `${line}\n`;
-    running.onMessage(line);
-  });
-  return running;
-}
-
-function listeningOn(receiver: Running): Promise<string> {
-  return new Promise((resolve) => {
-    receiver.onMessage = (line) => {
-      const match = /^listening on (.*)$/.exec(line);
-      if (match !== null) resolve(match[1]!);
-    };
-  });
 }
 
 function compareFiles(expected: string, actual: string): void {

@@ -3,6 +3,7 @@ import { createCipheriv } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import process from "node:process";
+import { randomNumbers } from "../random_numbers.ts";
 
 const PAGE = 4096;
 const MAX_RUN = 64;
@@ -13,17 +14,6 @@ const TEXT = /\.(c|h|py|js|ts|json|pm|pl|txt|md|xml|conf|html|rst)$/;
 
 /** Shares of the image: what a guest with some free memory and some caches looks like. */
 const SHARES = { zero: 0.3, noise: 0.2, program: 0.3, text: 0.2 };
-
-/** Numbers from 0 to 1, the same for one seed (mulberry32). */
-function randomNumbers(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 function findFiles(directories: string[], isWanted: (file: string) => boolean): string[] {
   const found: string[] = [];
@@ -80,31 +70,39 @@ class FileStream {
 }
 
 /**
- * Writes an image: runs of 1 to 64 zero, random, program and text pages.
+ * Gives an image in pieces: runs of 1 to 64 zero, random, program and text pages.
+ *
+ * @param size Bytes, whole pages.
+ * @param seed Chooses the runs and the noise.
+ */
+export function* demoPages(size: number, seed: number): Generator<Uint8Array> {
+  const random = randomNumbers(seed);
+  const noise = createCipheriv("aes-128-ctr", new Uint8Array(16).fill(seed), new Uint8Array(16));
+  const isBig = (name: string): boolean => fs.statSync(name).size >= 16384;
+  const programs = new FileStream(findFiles(PROGRAM_DIRECTORIES, isBig));
+  const texts = new FileStream(findFiles(TEXT_DIRECTORIES, (name) => TEXT.test(name)));
+  for (let at = 0; at < size;) {
+    const run = Math.min(size - at, PAGE * (1 + Math.floor(random() * MAX_RUN)));
+    const kind = random();
+    if (kind < SHARES.zero) yield new Uint8Array(run);
+    else if (kind < SHARES.zero + SHARES.noise) yield noise.update(new Uint8Array(run));
+    else if (kind < 1 - SHARES.text) yield programs.take(run);
+    else yield texts.take(run);
+    at += run;
+  }
+}
+
+/**
+ * Writes such an image.
  *
  * @param file Where.
  * @param size Bytes, whole pages.
  * @param seed Chooses the runs and the noise.
  */
 export function writeDemoImage(file: string, size: number, seed = 1): void {
-  const random = randomNumbers(seed);
-  const noise = createCipheriv("aes-128-ctr", new Uint8Array(16).fill(seed), new Uint8Array(16));
-  const isBig = (name: string): boolean => fs.statSync(name).size >= 16384;
-  const programs = new FileStream(findFiles(PROGRAM_DIRECTORIES, isBig));
-  const texts = new FileStream(findFiles(TEXT_DIRECTORIES, (name) => TEXT.test(name)));
   const fd = fs.openSync(file, "wx");
   try {
-    for (let at = 0; at < size;) {
-      const run = Math.min(size - at, PAGE * (1 + Math.floor(random() * MAX_RUN)));
-      const kind = random();
-      let bytes: Uint8Array;
-      if (kind < SHARES.zero) bytes = new Uint8Array(run);
-      else if (kind < SHARES.zero + SHARES.noise) bytes = noise.update(new Uint8Array(run));
-      else if (kind < 1 - SHARES.text) bytes = programs.take(run);
-      else bytes = texts.take(run);
-      fs.writeSync(fd, bytes);
-      at += run;
-    }
+    for (const pages of demoPages(size, seed)) fs.writeSync(fd, pages);
   } finally {
     fs.closeSync(fd);
   }

@@ -31,7 +31,7 @@ export function engineOf(options: Options): string | undefined {
 export function printEngines(asJson: boolean): void {
   const engines = listEngines();
   if (asJson) {
-    print(JSON.stringify(engines.map(engineJson)));
+    print(JSON.stringify({ status: "completed", engines: engines.map(engineJson) }));
     return;
   }
   print(table([

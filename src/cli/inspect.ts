@@ -10,6 +10,7 @@ import { listPackets } from "./inspect_packets.ts";
 import { tellPage } from "./inspect_page.ts";
 import { printReport, reportJson } from "./inspect_text.ts";
 import { print } from "./output.ts";
+import { bytesLine } from "./progress.ts";
 import { maxRamOption, withSignals } from "./_shared.ts";
 
 /** `multifd inspect`. */
@@ -71,6 +72,7 @@ export const inspect: Verb = {
           missing: options.text<"error" | "zero">("missing"),
           maxRam,
           signal,
+          onProgress: bytesLine("read", options.flag("quiet")),
         });
         if (asJson) print(JSON.stringify(reportJson(report)));
         else printReport(report);

@@ -35,31 +35,34 @@ export async function listPackets(
   asJson: boolean,
 ): Promise<number> {
   const reader = new RecordingReader(recording, options);
-  const damages: Damage[] = [];
+  let first: Damage | undefined;
+  let damages = 0;
   let packets = 0;
   if (!asJson) print(row(COLUMNS.map(([name]) => name)));
   for await (const item of filtered(reader, filter)) {
-    if (item.type === "damage") damages.push(item);
+    if (item.type === "damage") {
+      first ??= item;
+      damages++;
+    }
     if (item.type === "packet") packets++;
     const isRead = await printLine(asJson ? JSON.stringify(itemJson(item)) : itemText(item));
     // as with `| head`: the rest of a large recording need not be read
-    if (!isRead) return EXIT.done;
+    if (!isRead) return first === undefined ? EXIT.done : exitCodeOf(first.error);
   }
   const { machine, pageSize } = reader.main;
   if (asJson) {
     print(JSON.stringify({
       type: "end",
-      status: damages.length === 0 ? "completed" : "failed",
+      status: damages === 0 ? "completed" : "failed",
       machine: machine ?? null,
       "page-size": pageSize,
       packets,
-      damages: damages.length,
+      damages,
     }));
   }
   if (filter.page !== undefined) tellRounded(filter.page.offset, pageSize);
-  const [first] = damages;
   if (first === undefined) return EXIT.done;
-  tell(`multifd inspect: ${countOf(damages.length)} wrong, at first: ${first.error.message}`);
+  tell(`multifd inspect: ${countOf(damages)} wrong, at first: ${first.error.message}`);
   return exitCodeOf(first.error);
 }
 

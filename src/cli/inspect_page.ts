@@ -46,8 +46,11 @@ function contentJson({ isZero, sha256, head }: PageContent): Record<string, unkn
 function reportJson(report: RecordedPageReport | SavedPageReport): Record<string, unknown> {
   const { kind, block, offset, pageSize } = report;
   const common = { kind, block, offset, "page-size": pageSize };
-  if (report.kind === "image") return { ...common, ...contentJson(report.content) };
+  if (report.kind === "image") {
+    return { status: "completed", ...common, ...contentJson(report.content) };
+  }
   return {
+    status: report.damages.length === 0 ? "completed" : "failed",
     ...common,
     copies: report.copies.map((copy) => ({
       round: copy.round,

@@ -1,7 +1,8 @@
 /** What the command prints: results on stdout, messages on stderr. */
 import process from "node:process";
-import { MultifdError } from "../errors.ts";
+import { CancelledError, MultifdError } from "../errors.ts";
 import type { EngineCounts } from "../engines/engine.ts";
+import { isSimulated } from "../engines/simulated.ts";
 import type { EventHandler, MigrationInfo, Received } from "../migration/info.ts";
 import type { FinishedBlock } from "../ram/target.ts";
 import type { ChannelCounters } from "../channels/counters.ts";
@@ -175,16 +176,12 @@ export function countsLine(engine: string, counts: EngineCounts): string {
     `${counts.busyRetries} times${failures.length > 0 ? `; failures: ${failures.join(", ")}` : ""}`;
 }
 
-/** Whether an engine is a simulated device. */
-export function isSimulated(engine: string): boolean {
-  return engine.endsWith("-simulated");
-}
-
 /** A failure, in query-migrate's names where it has them. */
 export function failureJson(error: unknown): Record<string, unknown> {
   const { name, message } = error as Error;
   const facts = error instanceof MultifdError ? error.facts : {};
-  return { status: "failed", "error-class": name, "error-desc": message, ...facts };
+  const status = error instanceof CancelledError ? "cancelled" : "failed";
+  return { status, "error-class": name, "error-desc": message, ...facts };
 }
 
 /** One line that sums a migration up. */

@@ -1,7 +1,8 @@
 /** From what is seen of a machine to what works there, and to the one thing to do next. */
 import { methodByName, methodNames } from "../methods/registry.ts";
 import type { CodecFormat } from "../engines/engine.ts";
-import { CODECS, type EngineSpec, IAA, isSimulated, QAT, shimChecks, worksOf } from "./engines.ts";
+import { isSimulated } from "../engines/simulated.ts";
+import { CODECS, type EngineSpec, IAA, QAT, shimChecks, worksOf } from "./engines.ts";
 import { examineIaa } from "./iaa.ts";
 import { isMemlockExempt, kernelParameters, permissionCheck, systemCheck } from "./machine.ts";
 import { examineQat, type PinnedMemory } from "./qat.ts";

@@ -6,6 +6,7 @@ import {
   hasCommand,
   installCommand,
 } from "./machine.ts";
+import { isSimulated } from "../engines/simulated.ts";
 import type { Check, NextStep, Works } from "./report.ts";
 import type { Probe, System } from "./system.ts";
 
@@ -122,11 +123,6 @@ export const CODECS: readonly EngineSpec[] = [
     object: undefined,
   },
 ];
-
-/** Whether an engine's name says that its device is simulated. */
-export function isSimulated(name: string): boolean {
-  return name.endsWith("-simulated");
-}
 
 /** How an engine can be used. */
 export function worksOf(kind: EngineSpec["kind"], probe: Probe, system: System): Works {

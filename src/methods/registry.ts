@@ -8,9 +8,12 @@ import { uadk } from "./uadk.ts";
 import { zlib } from "./zlib.ts";
 import { zstd } from "./zstd.ts";
 
-const methods = new Map<string, Method>(
-  [none, zlib, zstd, qpl, uadk, qatzip].map((method) => [method.name, method]),
-);
+const QEMU_METHODS: readonly Method[] = [none, zlib, zstd, qpl, uadk, qatzip];
+
+/** Names of QEMU's own methods, which every thread knows. */
+export const qemuMethodNames: readonly string[] = QEMU_METHODS.map(({ name }) => name);
+
+const methods = new Map<string, Method>(QEMU_METHODS.map((method) => [method.name, method]));
 
 /**
  * Makes a method known to senders and receivers of this process.

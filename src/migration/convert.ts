@@ -8,10 +8,10 @@ import { checkFormat, type ImageFormat, makeImage, openSavedVm } from "../ram/im
 import { formatUuid, type Manifest } from "../ram/manifest.ts";
 import type { FinishedBlock, RamSource, RamTarget } from "../ram/target.ts";
 import { isZeroPage } from "../ram/zero_page.ts";
-import { cancelledError } from "./lifeline.ts";
+import { pieceWatcher, type ReadingOptions } from "./reading.ts";
 
 /** What {@linkcode convert} is told. */
-export interface ConvertOptions {
+export interface ConvertOptions extends ReadingOptions {
   /** A directory that {@linkcode receive} made, or a mapped-ram file. */
   source: string;
   /** What to make; nothing may have that name. */
@@ -20,8 +20,6 @@ export interface ConvertOptions {
   format?: ImageFormat | undefined;
   /** Most bytes of guest RAM in a mapped-ram file. Default 1 TiB. */
   maxRam?: number | undefined;
-  /** Cancels it; nothing is left behind. */
-  signal?: AbortSignal | undefined;
 }
 
 /** A VM that was converted. */
@@ -50,7 +48,7 @@ export interface Converted {
  * @throws {OptionError} If the format is unknown.
  * @throws {ImageError} If the source cannot be read or the result not be made.
  * @throws {VerificationError} If the source is not what it says.
- * @throws {CancelledError} If `signal` is aborted.
+ * @throws {CancelledError} If `signal` is aborted; nothing is left behind.
  *
  * @example
  * ```ts no-eval
@@ -68,7 +66,7 @@ export async function convert(options: ConvertOptions): Promise<Converted> {
     const tail = isDirectory ? parseVmTail(source.deviceState!, "Device state") : source.tail;
     const target = makeImage(format, options.out, true);
     try {
-      const blocks = await copy(source, target, manifest, options.signal);
+      const blocks = await copy(source, target, manifest, options);
       const vm = {
         machine: source.machine!,
         uuid: source.uuid ?? new Uint8Array(16),
@@ -95,14 +93,15 @@ async function copy(
   source: RamSource,
   target: RamTarget,
   manifest: Manifest | undefined,
-  signal: AbortSignal | undefined,
+  options: ReadingOptions,
 ): Promise<FinishedBlock[]> {
   const pageSize = source.pageSize!;
   target.create(source.blocks, pageSize);
   const blocks: FinishedBlock[] = [];
+  const watch = pieceWatcher(source.blocks, options);
   for (const [i, block] of source.blocks.entries()) {
     const sha256 = await sha256Of(block.usedLength, (offset, size) => {
-      if (signal?.aborted) throw cancelledError(signal);
+      watch(size);
       const pages = new Uint8Array(size);
       source.read(i, offset, pages);
       writeData(target, i, offset, pages, pageSize);

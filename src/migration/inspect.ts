@@ -20,10 +20,11 @@ import { SparseMemory } from "../ram/sparse_memory.ts";
 import type { FinishedBlock, RamSource } from "../ram/target.ts";
 import { isRecording, PlayedConnection, recordingFiles } from "../transport/recording.ts";
 import type { Received } from "./info.ts";
+import { pieceWatcher, type ReadingOptions } from "./reading.ts";
 import { Receiver } from "./receiver.ts";
 
 /** What {@linkcode inspect} can be told. */
-export interface InspectOptions {
+export interface InspectOptions extends ReadingOptions {
   /** A new directory that gets the RAM of a recording. */
   extract?: string | undefined;
   /** Pages that never arrived: an error, or taken as zero and counted. Default `error`. */
@@ -32,8 +33,6 @@ export interface InspectOptions {
   maxRam?: number | undefined;
   /** Engine to decompress with. Default `auto`. */
   engine?: string | undefined;
-  /** Stops early. */
-  signal?: AbortSignal | undefined;
 }
 
 /** What was found in a recording. */
@@ -101,6 +100,8 @@ export interface MappedRamReport {
  * @throws {ProtocolError} If a recording does not keep to the protocol.
  * @throws {PeerClosedError} If a recording is cut short.
  * @throws {VerificationError} If something in it is not what it says.
+ * @throws {EngineUnavailableError} If `engine` is unknown or cannot be used here.
+ * @throws {CancelledError} If `signal` is aborted.
  *
  * @example
  * ```ts no-eval
@@ -124,7 +125,7 @@ export async function inspect(
   if (options.extract !== undefined) {
     throw new ImageError(`Cannot extract ${source}: its blocks are files already`);
   }
-  return await inspectDirectory(source);
+  return await inspectDirectory(source, options);
 }
 
 async function inspectRecording(
@@ -145,6 +146,11 @@ async function inspectRecording(
     transport: "recording",
     isPlayback: true,
     signal: options.signal,
+    onEvent(event) {
+      if (event.type !== "progress") return;
+      const { pages, totalPages, pageSize } = event;
+      options.onProgress?.(Math.min(pages, totalPages) * pageSize, totalPages * pageSize);
+    },
     drain: () => Promise.resolve(),
   });
   const done = receiver.run();
@@ -158,11 +164,14 @@ async function inspectRecording(
   return { kind: "recording", ...await done };
 }
 
-async function inspectDirectory(directory: string): Promise<DirectoryReport> {
+async function inspectDirectory(
+  directory: string,
+  options: ReadingOptions,
+): Promise<DirectoryReport> {
   const manifest = readManifest(directory);
   const image = new ImageFiles([directory]);
   try {
-    const blocks = await verifyBlocks(image, manifest, directory);
+    const blocks = await verifyBlocks(image, manifest, directory, options);
     return {
       kind: "directory",
       machine: manifest.machine,
@@ -190,8 +199,9 @@ async function inspectMappedRam(file: string, options: InspectOptions): Promise<
   try {
     const { machine, uuid, pageSize, capabilities, presentPages, tail } = image;
     const blocks: MappedRamBlock[] = [];
+    const watch = pieceWatcher(image.blocks, options);
     for (const [i, block] of image.blocks.entries()) {
-      const sha256 = await hashOf(image, i);
+      const sha256 = await hashOf(image, i, watch);
       blocks.push({ ...block, sha256, missing: 0, presentPages: presentPages[i]! });
     }
     image.verifyUnchanged();
@@ -209,8 +219,13 @@ async function inspectMappedRam(file: string, options: InspectOptions): Promise<
   }
 }
 
-async function hashOf(image: RamSource, block: number): Promise<string> {
+async function hashOf(
+  image: RamSource,
+  block: number,
+  watch: (bytes: number) => void,
+): Promise<string> {
   return await sha256Of(image.blocks[block]!.usedLength, (offset, size) => {
+    watch(size);
     const bytes = new Uint8Array(size);
     image.read(block, offset, bytes);
     return bytes;
@@ -221,11 +236,13 @@ async function verifyBlocks(
   image: ImageFiles,
   manifest: Manifest,
   directory: string,
+  options: ReadingOptions,
 ): Promise<FinishedBlock[]> {
   const blocks: FinishedBlock[] = [];
+  const watch = pieceWatcher(image.blocks, options);
   for (const [i, block] of manifest.blocks.entries()) {
     const usedLength = block["used-length"];
-    const sha256 = await hashOf(image, i);
+    const sha256 = await hashOf(image, i, watch);
     if (block.sha256 !== null && block.sha256 !== sha256) {
       throw new VerificationError(
         `${path.join(directory, block.file)} differs from its manifest: sha256`,

@@ -2,18 +2,17 @@
 import { OptionError } from "../errors.ts";
 import type { Method } from "../methods/method.ts";
 import { methodByName, methodNames } from "../methods/registry.ts";
+import { PAGE_SIZES } from "../protocol/ram_packet.ts";
 
 /** Default of `timeout`: a minute, in milliseconds. */
 export const DEFAULT_TIMEOUT = 60_000;
 /** Most channels: QEMU's bound, an id is one byte. */
 export const MAX_CHANNELS = 255;
 /**
- * Most channels that a receiver takes which was not told how many will come: each is a thread,
- * which takes memory, and whoever reaches the port can open one.
+ * Most channels that a receiver takes which was not told how many will come: each takes memory,
+ * and whoever reaches the port can open one.
  */
 export const DEFAULT_MAX_CHANNELS = 64;
-/** Page sizes of QEMU's targets that are taken, in bytes. */
-export const PAGE_SIZES: readonly number[] = [4096, 8192, 16384, 32768, 65536];
 
 /** Least bytes per second: at less, a packet takes so long that nothing seems to move. */
 const MIN_BANDWIDTH = 128 * 1024;

@@ -4,7 +4,7 @@ import { allowed, mayRead } from "../../ffi/permissions.ts";
 import { nativeIo } from "../../ffi/io.ts";
 import { WORKER_URL } from "../channels/channel_worker.ts";
 import { EngineUnavailableError, OptionError } from "../errors.ts";
-import { methodNames } from "../methods/registry.ts";
+import { methodNames, qemuMethodNames } from "../methods/registry.ts";
 import type { SharedRam } from "../ram/target.ts";
 import { type Address, formatAddress } from "../transport/address.ts";
 
@@ -13,9 +13,6 @@ export type Transport = "auto" | "native" | "runtime";
 
 /** Names that `--transport` takes. */
 export const TRANSPORTS: readonly Transport[] = ["auto", "native", "runtime"];
-
-/** The methods that a worker knows: what a program registers lives in its own thread only. */
-const WORKER_METHODS: readonly string[] = ["none", "zlib", "zstd", "qpl", "uadk", "qatzip"];
 
 /** What a migration needs of a transport. */
 export interface TransportNeeds {
@@ -66,10 +63,10 @@ function checkNative(needs: TransportNeeds, isAskedFor: boolean): void {
   const modules = new URL("../../", WORKER_URL);
   const folder = modules.protocol === "file:" ? fileURLToPath(modules) : undefined;
   if (folder !== undefined && !mayRead(folder)) refuse(`it needs --allow-read=${folder}`);
-  // who asks for native sockets does not expect a registered method to arrive
+  // what a program registers, a worker does not know; who asks for native sockets does not expect a registered method to arrive
   const mayCome = isAskedFor ? [] : methodNames();
   const foreign = (method === undefined ? mayCome : [method])
-    .find((name) => !WORKER_METHODS.includes(name));
+    .find((name) => !qemuMethodNames.includes(name));
   if (foreign !== undefined) refuse(`method ${foreign} lives in this thread only`);
   if (ram === undefined) refuse("the image is not in files or shared memory");
   const place = formatAddress(address);

@@ -10,6 +10,9 @@ export const FLAG_DEVICE_STATE = 0x40;
 /** Bytes of pages that a packet carries at most: QEMU's MULTIFD_PACKET_SIZE. */
 export const PACKET_SIZE = 512 * 1024;
 
+/** Page sizes of QEMU's targets that are taken, in bytes. */
+export const PAGE_SIZES: readonly number[] = [4096, 8192, 16384, 32768, 65536];
+
 /** A RAM block as the main channel announces it. */
 export interface RamBlock {
   /** The block's name, e.g. `pc.ram`. */

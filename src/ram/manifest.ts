@@ -1,6 +1,7 @@
 /** `migration.json`: what a received directory says of itself. */
 import { ImageError } from "../errors.ts";
 import { MAX_BLOCKS } from "../protocol/main_channel_reader.ts";
+import { PAGE_SIZES } from "../protocol/ram_packet.ts";
 
 /** Name of the manifest in a received directory. */
 export const MANIFEST_FILE = "migration.json";
@@ -12,7 +13,6 @@ export const MAX_ROUNDS = 10_000;
 
 const FORMAT = "multifd-image";
 const VERSION = 1;
-const PAGE_SIZES = [4096, 8192, 16384, 32768, 65536];
 
 /** A block in a manifest. */
 export interface ManifestBlock {

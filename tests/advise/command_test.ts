@@ -109,6 +109,8 @@ const WRONG: [args: string[], message: string][] = [
   [["a", "--dirty-rate", "much"], "--dirty-rate much is no rate"],
   [["a", "--device", "gpu=1"], "--device gpu=1 is none"],
   [["a", "--level", "high"], "--level high is no number"],
+  [["a", "--level", "1,30"], "No method here has level 30"],
+  [["a", "--method", "qpl,zlib", "--level", "20"], "No method here has level 20"],
   [["a", "--channels", "300"], "Number of channels is out of range"],
   [["a", "--dirty-rate", "1M", "--sender", "multifd"], "its sender is qemu"],
 ];
@@ -120,6 +122,17 @@ for (const [args, message] of onceOf(WRONG)) {
     assertStringIncludes(stderr, message);
   });
 }
+
+test("multifd advise prints its advice though it cannot write the report", async () => {
+  await withImage(async (directory, image) => {
+    const report = path.join(directory, "missing", "advice.html");
+    const args = ["--quick", "--method", "none", "--report", report];
+    const { code, stdout, stderr } = await run(here, ["advise", image, ...args]);
+    assertEquals(code, 1);
+    assertMatch(stdout, /^Use no compression/m);
+    assertStringIncludes(stderr, `Cannot write ${report}`);
+  });
+});
 
 test("multifd advise fails on what is not there", async () => {
   const { code, stderr } = await run(here, ["advise", "/no/such/image", "--quick"]);

@@ -40,6 +40,7 @@ const USAGE_ERRORS: [string[], string][] = [
   [["recv"], "--out is missing"],
   [["inspect"], "PATH is missing"],
   [["demo", "--method", "none,lz4"], "--method lz4 is unknown"],
+  [["demo", "stray"], "Argument stray is one too many"],
 ];
 
 for (const [args, message] of onceOf(USAGE_ERRORS)) {
@@ -194,4 +195,20 @@ test("multifd demo moves an image with every method and compares it", async () =
   const { runs } = JSON.parse(stdout);
   assertEquals(runs.map((run: { method: string }) => run.method), methods);
   for (const run of runs) assert(run.identical && run.ratio > 1 && run["total-time"] > 0);
+});
+
+test("multifd demo ends with 1 and leaves nothing on SIGINT", async () => {
+  const directory = temporaryDirectory();
+  const demo = start(
+    here,
+    ["demo", "--size", "64M", "--method", "zlib", "--json"],
+    ["env", `TMPDIR=${directory}`],
+  );
+  await demo.line(/^zlib…$/);
+  process.kill(demo.child.pid!, "SIGINT");
+  const { code, stdout } = await demo.outcome;
+  assertEquals(code, 1);
+  assertEquals(JSON.parse(stdout).status, "cancelled");
+  assertEquals(fs.readdirSync(directory), []);
+  fs.rmdirSync(directory);
 });

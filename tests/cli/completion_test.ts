@@ -18,6 +18,7 @@ const CASES: [typed: string, offered: string[]][] = [
   ["multifd send gu", ["guest.ram"]],
   ["multifd recv --out gu", ["guest.ram"]],
   ["multifd recv --listen gu", []],
+  ["multifd advise gu", ["guest.ram"]],
   ["multifd doctor --require ", ["qatzip", "qpl"]],
   ["multifd doctor --meth", []],
   ["multifd completion ", ["bash", "fish", "zsh"]],
@@ -38,14 +39,16 @@ async function inShell(
   shell: "bash" | "zsh" | "fish",
   ask: (source: string, run: (code: string) => string) => void,
 ): Promise<void> {
-  const { code, stdout, stderr } = await run(here, ["completion", shell]);
+  const { code, stdout, stderr } = await run(here, ["completion", shell, "--json"]);
   assertEquals(code, 0, stderr);
+  const completion = JSON.parse(stdout);
+  assertEquals([completion.status, completion.shell], ["completed", shell]);
   const directory = temporaryDirectory();
   try {
     fs.writeFileSync(path.join(directory, "guest.ram"), "");
     fs.mkdirSync(path.join(directory, "vm"));
     const script = path.join(temporaryDirectory(), "script");
-    fs.writeFileSync(script, stdout);
+    fs.writeFileSync(script, completion.script);
     ask(`source ${script}`, (code) => {
       const ended = spawnSync(shell, ["-c", code], { cwd: directory, encoding: "utf8" });
       assertEquals([ended.status, ended.stderr], [0, ""], code);

@@ -25,7 +25,11 @@ test("--engine list names every engine, what it can do and why it cannot", async
   assertMatch(stdout, /^builtin +runtime +zlib zstd qpl uadk qatzip/m);
   assertMatch(stdout, /^iaa: .+/m);
   const json = await run(here, ["recv", "--engine", "list", "--json"]);
-  const engines = JSON.parse(json.stdout) as { name: string; unavailable: string | null }[];
+  const { status, engines } = JSON.parse(json.stdout) as {
+    status: string;
+    engines: { name: string; unavailable: string | null }[];
+  };
+  assertEquals(status, "completed");
   assertEquals(engines.map(({ name }) => name), [
     ...["iaa", "qat", "isal", "libdeflate", "zstd", "qpl", "builtin"],
   ]);

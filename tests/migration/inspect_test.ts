@@ -4,11 +4,14 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import {
+  CancelledError,
+  convert,
   ImageError,
   inspect,
   MultifdError,
   PeerClosedError,
   ProtocolError,
+  type ReadingOptions,
   send,
   VerificationError,
 } from "../../mod.ts";
@@ -192,4 +195,33 @@ test("inspect() says what it can inspect", async () => {
   const directory = temporaryDirectory();
   await assertRejects(() => inspect(directory), ImageError, "neither main.bin");
   fs.rmdirSync(directory);
+});
+
+test("inspect() and convert() tell how far they are, and stop when they shall", async () => {
+  const folder = temporaryDirectory();
+  const [directory, file] = [path.join(folder, "vm"), path.join(folder, "vm.mapped")];
+  const image = guest();
+  const total = image.blocks.reduce((sum, { usedLength }) => sum + usedLength, 0);
+  const { address, received } = await startReceiver({ into: directory });
+  await Promise.all([send({ image, to: address }), received]);
+  await convert({ source: directory, out: file });
+  const out = path.join(folder, "out");
+  const readers = [
+    (options: ReadingOptions) => inspect(directory, options),
+    (options: ReadingOptions) => inspect(file, options),
+    (options: ReadingOptions) => convert({ source: directory, out, ...options }),
+  ];
+  for (const read of readers) {
+    const told: number[][] = [];
+    const stop = new AbortController();
+    const onProgress = (...figures: number[]): void => {
+      told.push(figures);
+      if (told.length === 2) stop.abort(new Error("enough"));
+    };
+    await assertRejects(() => read({ onProgress, signal: stop.signal }), CancelledError, "enough");
+    assertEquals(told.map(([, all]) => all), [total, total]);
+    assert(told[1]![0]! > 0 && told[1]![0]! < total);
+  }
+  assertEquals(fs.existsSync(out), false);
+  fs.rmSync(folder, { recursive: true });
 });

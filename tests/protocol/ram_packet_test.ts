@@ -2,6 +2,7 @@ import { test } from "node:test";
 import { assert, assertEquals } from "@std/assert";
 import { ProtocolError } from "../../src/errors.ts";
 import {
+  PAGE_SIZES,
   pagesPerPacket,
   type RamBlock,
   type RamPacket,
@@ -19,7 +20,6 @@ import { assertRefused, type Bytes, concat, patch, recording, text, u32, u64 } f
 const PAGE = 4096;
 const RAM: RamBlock = { name: "pc.ram", usedLength: 1024 * PAGE };
 const blocks = new Map([[RAM.name, RAM]]);
-const PAGE_SIZES = [4096, 8192, 16384, 32768, 65536];
 
 /** Two pages with data and one zero page, as zstd sends them. */
 const packet: RamPacket = {
