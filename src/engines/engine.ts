@@ -30,7 +30,7 @@ export interface CodecOptions {
   pageSize: number;
   /** Compression level in the terms of the method; decoders ignore it. */
   level: number;
-  /** Whether an encoder of pages should compress more, more slowly. */
+  /** Whether an encoder of pages, or of zstd at level 1, should compress more, more slowly. */
   dense?: boolean | undefined;
   /** Whether software may step in for a device that is busy or fails. Default true. */
   fallback?: boolean | undefined;

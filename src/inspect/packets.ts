@@ -37,6 +37,8 @@ export interface PacketsOptions extends PacketFilter, RecordingOptions {}
  * @returns Packets, records of the main channel where they are asked for, and damage.
  * @throws {ImageError} If a file cannot be read.
  * @throws {OptionError} If there is no such channel, block or page.
+ * @throws {EngineUnavailableError} If the engine is unknown or cannot be used here.
+ * @throws {CancelledError} If `signal` is aborted.
  *
  * @example
  * ```ts no-eval

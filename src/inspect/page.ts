@@ -87,6 +87,8 @@ export interface SavedPageReport {
  * @returns What is known of it.
  * @throws {ImageError} If a file cannot be read.
  * @throws {OptionError} If there is no such block or page.
+ * @throws {EngineUnavailableError} If the engine is unknown or cannot be used here.
+ * @throws {CancelledError} If `signal` is aborted.
  *
  * @example
  * ```ts no-eval

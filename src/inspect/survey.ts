@@ -79,6 +79,8 @@ export interface RecordingSurvey {
  * @param options How it is read.
  * @returns What could be read, and what is wrong.
  * @throws {ImageError} If a file cannot be read.
+ * @throws {EngineUnavailableError} If the engine is unknown or cannot be used here.
+ * @throws {CancelledError} If `signal` is aborted.
  *
  * @example
  * ```ts no-eval

@@ -17,7 +17,7 @@ export interface MethodContext {
   engine: Engine | undefined;
   /** Compression level, within the method's `levels`. */
   level: number;
-  /** Whether a method of single pages compresses more, more slowly. */
+  /** Whether qpl, uadk and zstd at level 1 compress more, more slowly. */
   dense?: boolean | undefined;
   /** Whether software may step in for a device that is busy or fails. Default true. */
   fallback?: boolean | undefined;

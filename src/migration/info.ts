@@ -55,7 +55,7 @@ export interface MigrationInfo extends Metrics {
   totalTime: number;
   /** First connect to the end of the set-up sync, in milliseconds. */
   setupTime: number;
-  /** From there to the image being hashed and on disk, in milliseconds. */
+  /** From every page being held to the image being hashed and on disk, in milliseconds. */
   finishTime: number;
   /** The compression method. */
   method: string;

@@ -97,6 +97,7 @@ async function tlsListener(options: TlsOptions) {
  * @throws {ProtocolError} If the source does not keep to the protocol.
  * @throws {VerificationError} If a payload is not what it says.
  * @throws {PeerClosedError} If the source goes away.
+ * @throws {EngineUnavailableError} If `engine` or `transport` cannot be used here.
  * @throws {TimedOutError} If nothing moves for `timeout`.
  * @throws {CancelledError} If `signal` is aborted.
  *

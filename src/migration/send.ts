@@ -77,7 +77,7 @@ export interface SendOptions {
    * 131,072. Default no limit.
    */
   maxBandwidth?: number | undefined;
-  /** Lets qpl and uadk compress more, more slowly: dynamic codes. Default false. */
+  /** Lets qpl, uadk and zstd at level 1 compress more, more slowly. Default false. */
   dense?: boolean | undefined;
   /** Lets uadk compress; a QEMU without the Kunpeng device cannot read that. Default false. */
   uadkCompress?: boolean | undefined;

@@ -46,7 +46,7 @@ export interface SaveOptions
   extends Omit<ReceiveOptions, "listen" | "acceptTimeout" | "onEvent" | "source" | "tls"> {
   /** QEMU's QMP socket: a path, `unix:PATH` or `HOST:PORT`. */
   qmp: string;
-  /** The directory to make, or memory. */
+  /** The directory or mapped-ram file to make (see `format`), or memory. */
   into: ReceiveOptions["into"];
   /** Where QEMU is told to connect to. Default `127.0.0.1:0`. */
   listen?: string | undefined;

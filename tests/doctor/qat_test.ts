@@ -180,7 +180,7 @@ const CASES: readonly [string, Made, fact: string, next: string, command: string
   [
     "a limit of locked memory that is too low",
     withQat({ files: memlock(8 * 2 ** 20) }),
-    "NO memlock 8 MiB; 20 MiB are needed for 2 channels: 16 MiB by QATlib, 2 MiB by each",
+    "NO memlock 8 MiB; 27.6 MiB are needed for 2 channels: 16 MiB by QATlib, 5.8 MiB by each",
     "Next: Let your user lock more memory than 8 MiB",
     '$ echo "$USER - memlock 500000" | sudo tee -a /etc/security/limits.conf',
   ],
