@@ -1,4 +1,5 @@
 /** Channels that live in workers: the same as ReceivingChannel and SendingChannel from here. */
+import { Backlog } from "./backlog.ts";
 import type { EngineCounts } from "../engines/engine.ts";
 import { EngineError, MultifdError } from "../errors.ts";
 import { type RamPacket, syncPacket } from "../protocol/ram_packet.ts";
@@ -141,6 +142,7 @@ export class SendingChannelInWorker {
   readonly #worker: ChannelPort<SendMessage>;
   readonly #sendZeroPages: (block: string, offsets: Float64Array) => Promise<void>;
   readonly #limit: RateLimit | undefined;
+  readonly #zeros = new Backlog();
   #connection: PolledConnection | undefined;
   #isDropped = false;
 
@@ -150,7 +152,7 @@ export class SendingChannelInWorker {
    * @param sendZeroPages Sends zero pages on the main channel, for `legacy`.
    */
   constructor(
-    task: Omit<SendTask, "kind" | "counters">,
+    task: Omit<SendTask, "kind" | "counters" | "zeros">,
     worker: ChannelPort<SendMessage>,
     sendZeroPages: (block: string, offsets: Float64Array) => Promise<void>,
   ) {
@@ -159,7 +161,7 @@ export class SendingChannelInWorker {
     this.#sendZeroPages = sendZeroPages;
     this.#limit = task.limit && new RateLimit(task.limit);
     this.#worker = worker;
-    this.#worker.post({ ...task, kind: "send", counters });
+    this.#worker.post({ ...task, kind: "send", counters, zeros: this.#zeros.shared });
   }
 
   /** Waits until the method is set up. */
@@ -190,7 +192,10 @@ export class SendingChannelInWorker {
       if (message.type === "counts" || message.type === "sent") {
         this.engineCounts = message.engineCounts;
       }
-      if (message.type === "zeros") await this.#sendZeroPages(message.block, message.offsets);
+      if (message.type === "zeros") {
+        await this.#sendZeroPages(message.block, message.offsets);
+        this.#zeros.done();
+      }
       if (message.type === "begun") this.#take(message.fd);
       if (message.type === type) return;
     }
@@ -206,6 +211,7 @@ export class SendingChannelInWorker {
   destroy(): void {
     this.#isDropped = true;
     this.#limit?.stop();
+    this.#zeros.stop();
     this.#connection?.destroy();
   }
 

@@ -1,10 +1,11 @@
 /** A sending channel in its worker. */
-import { openCalls } from "../../ffi/io.ts";
+import { nativeIo, openCalls } from "../../ffi/io.ts";
 import { selectEngine } from "../engines/select.ts";
 import type { MethodSender } from "../methods/method.ts";
 import { methodByName } from "../methods/registry.ts";
 import { SharedRamAccess } from "../ram/shared_ram.ts";
 import { BlockingConnection, connectNatively } from "../transport/native.ts";
+import { Backlog } from "./backlog.ts";
 import { makeCounters } from "./counters.ts";
 import { type Line, tellNowAndThen } from "./line.ts";
 import { nativePageLoops } from "./native_page_loops.ts";
@@ -61,10 +62,13 @@ export async function sendInWorker(
   const counters = makeCounters(task.id, task.counters);
   const sender = await setUpSender(method, { ...task, engine }, () => counters.verifyCaught++);
   const source = new SharedRamAccess(task.source, task.blocks);
+  const zeros = new Backlog(task.zeros);
+  // the main thread's, once it has heard of it
+  let socket: number | undefined;
   try {
     line.tell({ type: "ready" });
     if (await line.next<SendCommand>() === "end") return;
-    const fd = connectNatively(task.to, name, task.timeout);
+    const fd = socket = connectNatively(task.to, name, task.timeout);
     const wait = (connection: BlockingConnection) => turns.wait(task.id, connection);
     const channel = new SendingChannel({
       ...task,
@@ -75,17 +79,22 @@ export async function sendInWorker(
       work: new PageWork(task.blocks, task.work),
       limit: task.limit && new RateLimit(task.limit, true),
       loops: nativePageLoops(),
-      sendZeroPages: (block, offsets) => line.tell({ type: "zeros", block, offsets }),
+      sendZeroPages(block, offsets) {
+        line.tell({ type: "zeros", block, offsets });
+        zeros.add();
+      },
       counters,
     });
     await channel.begin(task.uuid);
     line.tell({ type: "begun", fd });
+    socket = undefined;
     await channel.sendAll();
     line.tell({ type: "sent", engineCounts: sender.counts?.() });
     // only now: the thread may block in another channel from here on
     turns.rest(task.id);
     await line.next<SendCommand>();
   } finally {
+    if (socket !== undefined) nativeIo().io_close(socket);
     sender.cleanup();
     source.close();
   }

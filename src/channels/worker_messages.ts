@@ -125,6 +125,8 @@ export interface SendTask {
   source: SharedRam;
   counters: SharedArrayBuffer;
   work: SharedArrayBuffer;
+  /** Messages with zero pages that are not on the main channel yet. */
+  zeros: SharedArrayBuffer;
   /** The rate that all channels keep to. */
   limit: SharedArrayBuffer | undefined;
 }
