@@ -90,7 +90,8 @@ export class ImageFiles implements RamSource {
 
   /** The files. */
   share(): SharedRam {
-    return { type: "files", files: this.#files.map(({ path }) => ({ path, byteOffset: 0 })) };
+    const files = this.#files.map(({ path, descriptor }) => ({ path, descriptor, byteOffset: 0 }));
+    return { type: "files", files };
   }
 
   /** Compares each file's size and times with those it had when it was opened. */

@@ -110,6 +110,7 @@ export class MappedRamSource implements RamSource {
   share(): SharedRam {
     const files = this.#places.map(({ pagesOffset, present }) => ({
       path: this.#file.path,
+      descriptor: this.#file.descriptor,
       byteOffset: pagesOffset,
       present: present.shared,
     }));

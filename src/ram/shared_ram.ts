@@ -38,8 +38,9 @@ export class SharedRamAccess implements PageWriter, Pick<RamSource, "blocks" | "
       }
       return;
     }
-    for (const [i, { path, byteOffset, present }] of ram.files.entries()) {
-      const fd = nativeIo().file_open(cString(path), turn !== undefined ? 1 : 0);
+    for (const [i, { path, descriptor, byteOffset, present }] of ram.files.entries()) {
+      const place = descriptor === undefined ? path : `/proc/self/fd/${descriptor}`;
+      const fd = nativeIo().file_open(cString(place), turn !== undefined ? 1 : 0);
       if (fd < 0) throw this.#error(`Cannot open ${path}`, fd, i);
       this.#files.push({
         path,

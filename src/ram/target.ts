@@ -36,6 +36,11 @@ export type SharedRam =
 export interface SharedFile {
   /** The file. */
   path: string;
+  /**
+   * The descriptor of who shares it, where it is read: another file may have its name by the time
+   * that a thread opens it.
+   */
+  descriptor?: number | undefined;
   /** Where the stretch starts, in bytes. */
   byteOffset: number;
   /** Its pages that hold data, where that is told apart: what is read elsewhere is zero. */

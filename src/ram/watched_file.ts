@@ -28,6 +28,11 @@ export class WatchedFile {
     throw new ImageError(`Cannot read ${file}: it is no regular file`);
   }
 
+  /** Its descriptor, for reading. */
+  get descriptor(): number {
+    return this.#fd;
+  }
+
   /** Its length in bytes when it was opened. */
   get size(): number {
     return Number(this.#stat.size);

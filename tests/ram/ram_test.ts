@@ -8,8 +8,9 @@ import { GuestRam } from "../../src/ram/guest_ram.ts";
 import { ImageFiles } from "../../src/ram/image_files.ts";
 import { formatUuid, makeManifest, parseManifest, parseUuid } from "../../src/ram/manifest.ts";
 import { MemoryImage } from "../../src/ram/memory_image.ts";
-import { runsOf } from "../../src/ram/target.ts";
 import { PageSet } from "../../src/ram/page_set.ts";
+import { SharedRamAccess } from "../../src/ram/shared_ram.ts";
+import { runsOf } from "../../src/ram/target.ts";
 import { isZeroPage } from "../../src/ram/zero_page.ts";
 import { temporaryDirectory } from "../migration/_migrate.ts";
 
@@ -180,3 +181,19 @@ for (const [what, manifest] of BAD_MANIFESTS) {
     assertThrows(() => parseManifest(text, "m"), ImageError, "Manifest m");
   });
 }
+
+test("SharedRamAccess reads the file that was opened, whatever has its name now", () => {
+  const directory = temporaryDirectory();
+  const file = path.join(directory, "guest.ram");
+  fs.writeFileSync(file, new Uint8Array(8192).fill(1));
+  const image = new ImageFiles([file]);
+  fs.renameSync(file, path.join(directory, "old.ram"));
+  fs.writeFileSync(file, new Uint8Array(8192).fill(2));
+  const access = new SharedRamAccess(image.share(), image.blocks);
+  const page = new Uint8Array(4096);
+  access.read(0, 4096, page);
+  assert(page.every((byte) => byte === 1));
+  access.close();
+  image.close();
+  fs.rmSync(directory, { recursive: true });
+});
