@@ -24,6 +24,8 @@ import { VmTailReader } from "./vm_tail.ts";
 
 /** Most RAM blocks a stream may announce; a real guest has tens. */
 export const MAX_BLOCKS = 4096;
+/** Most pages of a block: sets of pages count them in 32 bits. 16 TiB of the smallest pages. */
+const MAX_BLOCK_PAGES = 2 ** 32;
 /** Default of `maxRam`: 1 TiB. */
 export const DEFAULT_MAX_RAM = 1024 ** 4;
 
@@ -307,6 +309,13 @@ export class MainChannelReader {
           `RAM block "${name}" is longer than the total leaves`,
           `at most ${left} bytes`,
           usedLength,
+        );
+      }
+      if (usedLength / this.#pageSize > MAX_BLOCK_PAGES) {
+        throw this.#in.error(
+          `RAM block "${name}" has too many pages`,
+          `at most ${MAX_BLOCK_PAGES}`,
+          usedLength / this.#pageSize,
         );
       }
       const block = { name, usedLength };

@@ -196,6 +196,11 @@ refuses(
   P,
   "not whole pages",
 );
+test("MainChannelReader refuses a block of more pages than are counted", () => {
+  const bytes = inStart(record(4, 2 ** 44 + PAGE), name("a"), u64(2n ** 44n + 4096n));
+  const facts = { expected: `at most ${2 ** 32}`, received: 2 ** 32 + 1 };
+  assertRefused(() => read(bytes, { maxRam: 2 ** 50 }), P, 'block "a" has too many pages', facts);
+});
 for (const length of [2n ** 63n, 2n ** 64n - 4096n, 2n ** 64n - 1n]) {
   const bytes = inStart(record(4, PAGE), name("a"), u64(length));
   refuses(`a block of ${length} bytes`, bytes, P, "longer than the total leaves");
