@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BACKLOG 512
@@ -172,35 +173,71 @@ int32_t net_accept(int32_t fd)
 	return connection;
 }
 
+static int64_t milliseconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Waits until a socket that connects has done so; 0, or errno. */
+static int wait_connected(int fd, int32_t timeout_ms)
+{
+	struct pollfd ready = { .fd = fd, .events = POLLOUT };
+	int64_t end = milliseconds() + timeout_ms;
+	socklen_t size = sizeof(int);
+	int error = 0;
+
+	for (;;) {
+		int64_t left = timeout_ms > 0 ? end - milliseconds() : -1;
+		int found = poll(&ready, 1, timeout_ms > 0 && left < 0 ? 0 : (int)left);
+
+		if (found == 0)
+			return ETIMEDOUT;
+		if (found > 0)
+			break;
+		if (errno != EINTR)
+			return errno;
+	}
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0 ? errno : error;
+}
+
 static int32_t connect_to(const struct sockaddr *address, socklen_t length, int32_t timeout_ms)
 {
 	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	struct pollfd ready = { .fd = fd, .events = POLLOUT };
-	socklen_t size = sizeof(int);
-	int error = 0;
 	int flags;
 
 	if (fd < 0)
 		return -errno;
 	if (connect(fd, address, length) < 0) {
-		if (errno != EINPROGRESS)
+		if (errno == EINPROGRESS)
+			errno = wait_connected(fd, timeout_ms);
+		if (errno != 0)
 			return give_up(fd);
-		if (poll(&ready, 1, timeout_ms > 0 ? timeout_ms : -1) == 0) {
-			errno = ETIMEDOUT;
-			return give_up(fd);
-		}
-		if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
-			return give_up(fd);
-		if (error != 0) {
-			errno = error;
-			return give_up(fd);
-		}
 	}
 	flags = fcntl(fd, F_GETFL);
 	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
 		return give_up(fd);
 	set_up_connection(fd);
 	return fd;
+}
+
+/* Unlike one of TCP, such a socket does not go on by itself where the listener's queue is full. */
+static int32_t connect_unix(const struct sockaddr_un *address, int32_t timeout_ms)
+{
+	const struct timespec pause = { .tv_nsec = 5000000 };
+	int64_t end = milliseconds() + timeout_ms;
+
+	for (;;) {
+		int32_t fd = connect_to((const struct sockaddr *)address, sizeof(*address), timeout_ms);
+
+		if (fd != -EAGAIN)
+			return fd;
+		if (timeout_ms > 0 && milliseconds() >= end)
+			return -ETIMEDOUT;
+		nanosleep(&pause, NULL);
+	}
 }
 
 int32_t net_connect(const char *host, int32_t port, int32_t timeout_ms)
@@ -214,7 +251,7 @@ int32_t net_connect(const char *host, int32_t port, int32_t timeout_ms)
 		result = fill_unix(&address, host);
 		if (result < 0)
 			return result;
-		return connect_to((const struct sockaddr *)&address, sizeof(address), timeout_ms);
+		return connect_unix(&address, timeout_ms);
 	}
 	result = resolve(host, port, 0, &found);
 	if (result < 0)

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 #define STREAM 20000u
@@ -173,6 +174,44 @@ static void polled(void)
 	}
 }
 
+/* A unix listener whose queue is full is waited for, while signals interrupt, until the timeout. */
+static void full_queue(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct itimerval often = { { 0, 300 }, { 0, 300 } };
+	struct itimerval never = { { 0, 0 }, { 0, 0 } };
+	int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+	int32_t first, second;
+	pid_t acceptor;
+
+	doing = "a listener's queue that is full";
+	snprintf(address.sun_path, sizeof(address.sun_path), "/tmp/multifd-io-check-%d", getpid());
+	check(listener >= 0, "socket: %d", errno);
+	check(bind(listener, (const struct sockaddr *)&address, sizeof(address)) == 0, "bind: %d",
+	      errno);
+	/* one may wait */
+	check(listen(listener, 0) == 0, "listen: %d", errno);
+	first = net_connect(address.sun_path, -1, 1000);
+	check(first >= 0, "the first: %d", first);
+	setitimer(ITIMER_REAL, &often, NULL);
+	second = net_connect(address.sun_path, -1, 50);
+	setitimer(ITIMER_REAL, &never, NULL);
+	check(second == -ETIMEDOUT, "the second: %d", second);
+	acceptor = fork();
+	check(acceptor >= 0, "fork: %d", errno);
+	if (acceptor == 0) {
+		usleep(30000);
+		_exit(accept(listener, NULL, NULL) < 0);
+	}
+	second = net_connect(address.sun_path, -1, 10000);
+	check(second >= 0, "the second, later: %d", second);
+	check(waitpid(acceptor, NULL, 0) == acceptor, "waitpid: %d", errno);
+	unlink(address.sun_path);
+	close(first);
+	close(second);
+	close(listener);
+}
+
 static void bad_calls(void)
 {
 	struct pair pair = open_pair();
@@ -197,6 +236,7 @@ int main(void)
 	no_more_than_asked();
 	piece_by_piece();
 	polled();
+	full_queue();
 	bad_calls();
 	printf("%lu checks\n", checks);
 	return 0;
