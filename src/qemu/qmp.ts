@@ -10,8 +10,8 @@ import { addNote } from "./add_note.ts";
 import { bounded } from "./bounded.ts";
 import { isObject, type JsonObject, LineSplitter, parseQmpMessage } from "./qmp_message.ts";
 
-/** QEMU greets at once, unless it serves another client. */
-const GREETING_MS = 5000;
+/** After how long a QEMU that does not greet is told of, in milliseconds; mostly it does at once. */
+const TELL_MS = 5000;
 /** How long a QEMU that left a command unanswered is waited for again, in milliseconds. */
 const SILENT_MS = 1000;
 
@@ -21,6 +21,8 @@ export interface QmpOptions {
   timeout: number;
   /** Gives up connecting. */
   signal?: AbortSignal | undefined;
+  /** Told why connecting takes long. */
+  warn?: ((message: string) => void) | undefined;
 }
 
 /** How a command waits, where not as the client does. */
@@ -65,20 +67,22 @@ export class QmpClient {
    * @param options How long to wait.
    * @throws {PeerClosedError} If nobody takes the connection, or it is lost.
    * @throws {ProtocolError} If it is no QMP that answers.
-   * @throws {TimedOutError} If nothing greets, e.g. as QEMU serves another client.
+   * @throws {TimedOutError} If nothing greets, e.g. as QEMU serves another client, or still
+   *   allocates its guest's memory.
    * @throws {CancelledError} If the signal is aborted.
    */
   static async connect(address: string, options: QmpOptions): Promise<QmpClient> {
     const onTimeout = `QEMU does not greet on ${address}: ` +
-      "it serves one QMP client at a time, is another one connected?";
-    const { signal } = options;
+      "it serves one QMP client at a time, is another one connected, or is it still starting?";
+    const { signal, timeout, warn } = options;
+    const timer = setTimeout(() => warn?.(onTimeout), TELL_MS);
     const client = await bounded(async (over) => {
       const connection = await connect(parseQmpAddress(address), "QMP", over);
       over.addEventListener("abort", () => connection.destroy(), { once: true });
-      const client = new QmpClient(connection, options.timeout);
+      const client = new QmpClient(connection, timeout);
       await client.#greeted.promise;
       return client;
-    }, { timeout: GREETING_MS, onTimeout, signal });
+    }, { timeout, onTimeout, signal }).finally(() => clearTimeout(timer));
     try {
       await client.execute("qmp_capabilities", {}, { signal });
       return client;

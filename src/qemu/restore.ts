@@ -92,7 +92,11 @@ export async function restoreVm(options: RestoreOptions): Promise<RestoredVm> {
   const timeout = checkTimeout(options.timeout ?? DEFAULT_TIMEOUT);
   if (channels !== undefined) checkChannels(channels);
   const image = readFacts(options.image, options.maxRam);
-  const qmp = await QmpClient.connect(options.qmp, { timeout, signal });
+  const qmp = await QmpClient.connect(options.qmp, {
+    timeout,
+    signal,
+    warn: (message) => options.onEvent?.({ type: "warning", message }),
+  });
   try {
     const before = await checkWaiting(qmp, image, signal);
     const { machine, uuid } = await checkFit(qmp, image, signal);

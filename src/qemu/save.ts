@@ -111,7 +111,11 @@ export async function saveVm(options: SaveOptions): Promise<SavedVm> {
   checkOptions(options);
   const { signal } = options;
   const timeout = checkTimeout(options.timeout ?? DEFAULT_TIMEOUT);
-  const qmp = await QmpClient.connect(options.qmp, { timeout, signal });
+  const qmp = await QmpClient.connect(options.qmp, {
+    timeout,
+    signal,
+    warn: (message) => options.onEvent?.({ type: "warning", message }),
+  });
   try {
     const before = await checkGuest(qmp, signal);
     const settings = new MigrationSettings(qmp);
@@ -254,8 +258,8 @@ async function endInQemu(
 
 /** The guest's state when it is saved. */
 async function settle(qmp: QmpClient, before: string, resume: boolean): Promise<string> {
-  if (!resume || before !== "running") return await queryGuest(qmp);
   try {
+    if (!resume || before !== "running") return await queryGuest(qmp);
     await qmp.execute("cont");
     const after = await waitForGuest(qmp, (state) => state === "running", CLEAR_MS);
     if (after === "running") return after;

@@ -110,10 +110,23 @@ test("execute() throws when QEMU closes, with the reason that an event gave", as
 test("QmpClient.connect() tells of a QEMU that serves another client", async () => {
   await using server = await rawServer(() => {});
   await assertRejects(
-    () => QmpClient.connect(server.socket, patience),
+    () => QmpClient.connect(server.socket, { timeout: 200 }),
     TimedOutError,
     "one QMP client at a time",
   );
+});
+
+test("QmpClient.connect() waits for a QEMU that is starting, and tells that it does", async () => {
+  const warnings: string[] = [];
+  await using server = await rawServer((socket) => {
+    setTimeout(() => speaksQmp(() => "")(socket), 5500);
+  });
+  const warn = (message: string): number => warnings.push(message);
+  const qmp = await QmpClient.connect(server.socket, { ...patience, warn });
+  assertEquals(qmp.version, "10.0.2 (Debian)");
+  assertEquals(warnings.length, 1);
+  assertMatch(warnings[0]!, /does not greet.*is it still starting\?/);
+  qmp.close();
 });
 
 test("QmpClient.connect() is cancelled by its signal", async () => {

@@ -343,6 +343,21 @@ test("saveVm() keeps a complete image that QEMU fails after", async () => {
   });
 });
 
+test("saveVm() keeps a complete image when QEMU does not tell any more how its guest is", async () => {
+  const change = (qemu: FakeQemu): void => {
+    const complete = qemu.complete.bind(qemu);
+    qemu.complete = (figures) => {
+      qemu.handlers.set("query-status", () => refusal("no more"));
+      complete(figures);
+    };
+  };
+  await withQemu(change, async ({ into, save }) => {
+    const error = await assertRejects(() => save(), QemuError);
+    assertMatch(error.message, /no more; the image is complete nevertheless/);
+    assert(fs.existsSync(path.join(into, "migration.json")));
+  });
+});
+
 test("saveVm() does not wait for ever for QEMU to say that it is done", async () => {
   const change = (qemu: FakeQemu): void => {
     qemu.complete = () => {
