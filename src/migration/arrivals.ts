@@ -6,7 +6,10 @@ import { identify, type Identity } from "../channels/identify.ts";
 import { type MultifdError, ProtocolError } from "../errors.ts";
 import type { Connection } from "../transport/connection.ts";
 
-/** How long a connection may take at most to say what it is, in milliseconds: a source does at once. */
+/**
+ * How long a connection may take at most to say what it is, in milliseconds, once the main channel
+ * has: a channel does at once. A main channel takes as long as QEMU takes to set up its RAM.
+ */
 const IDENTIFY_MS = 10_000;
 /** In so many parts: after a stall a timer comes before what came meanwhile, and counts as one. */
 const PARTS = 10;
@@ -26,6 +29,8 @@ export interface ArrivalsOptions {
   limit: number;
   /** Longest time without progress, in milliseconds; 0 for none. */
   timeout: number;
+  /** Whether the main channel is known. */
+  hasMain: () => boolean;
   /** Told of those that are none of the migration's. */
   warn: (message: string) => void;
 }
@@ -33,15 +38,19 @@ export interface ArrivalsOptions {
 /** Finds out what new connections are. */
 export class Arrivals {
   readonly #limit: number;
+  readonly #timeout: number;
   readonly #patience: number;
+  readonly #hasMain: () => boolean;
   readonly #warn: (message: string) => void;
   readonly #waiting = new Map<Connection, (why: string) => void>();
   readonly #identifying = new Set<Promise<void>>();
   #strangers = 0;
 
-  constructor({ limit, timeout, warn }: ArrivalsOptions) {
+  constructor({ limit, timeout, hasMain, warn }: ArrivalsOptions) {
     this.#limit = limit;
-    this.#patience = Math.min(timeout || Infinity, IDENTIFY_MS);
+    this.#timeout = timeout || Infinity;
+    this.#patience = Math.min(this.#timeout, IDENTIFY_MS);
+    this.#hasMain = hasMain;
     this.#warn = warn;
   }
 
@@ -74,11 +83,16 @@ export class Arrivals {
       connection.destroy(dropped);
     };
     this.#waiting.set(connection, drop);
-    const late = `it did not say what it is within ${this.#patience / 1000} s`;
-    let parts = 0;
+    const part = this.#patience / PARTS;
+    let waited = 0;
     const timer = setInterval(() => {
-      if (++parts === PARTS) drop(late);
-    }, this.#patience / PARTS);
+      waited += part;
+      const most = this.#hasMain() ? this.#patience : this.#timeout;
+      // parts of a millisecond may be lost
+      if (waited < most - part / 2) return;
+      clearInterval(timer);
+      drop(`it did not say what it is within ${most / 1000} s`);
+    }, part);
     try {
       const identity = await identify(connection);
       return dropped === undefined ? identity : { type: "stranger", error: dropped };

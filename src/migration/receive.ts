@@ -2,6 +2,7 @@
 import fs from "node:fs";
 import path from "node:path";
 import { ImageError, OptionError } from "../errors.ts";
+import { imageError } from "../ram/files.ts";
 import { checkFormat, type ImageFormat, makeImage } from "../ram/image_format.ts";
 import type { ManifestSource } from "../ram/manifest.ts";
 import type { MemoryImage } from "../ram/memory_image.ts";
@@ -240,8 +241,13 @@ function finishRecording(directory: string, received: Received): void {
     device_state_bytes: received.tail.bytes.length,
     vmdesc_bytes: received.tail.descriptionBytes,
   };
-  fs.writeFileSync(
-    path.join(directory, "expected.json"),
-    `${JSON.stringify(expected, null, 1)}\n`,
-  );
+  try {
+    fs.writeFileSync(
+      path.join(directory, "expected.json"),
+      `${JSON.stringify(expected, null, 1)}\n`,
+    );
+  } catch (error) {
+    // the source was told to forget its guest already
+    throw imageError("The image is complete, but not the recording", directory, error);
+  }
 }

@@ -51,6 +51,7 @@ export class Receiver {
   readonly #reader: MainChannelReader;
   readonly #done = Promise.withResolvers<Received>();
   #main: Connection | undefined;
+  #isOver = false;
   /** Steps of the set-up: connections that have said what they are, the head, the blocks. */
   #steps = 0;
   #machine = "";
@@ -78,6 +79,7 @@ export class Receiver {
     this.#arrivals = new Arrivals({
       limit: mostArrivals(expected ?? most),
       timeout: options.timeout,
+      hasMain: () => this.#main !== undefined,
       warn: (message) => options.onEvent?.({ type: "warning", message }),
     });
     this.#lifeline = new Lifeline({
@@ -112,6 +114,8 @@ export class Receiver {
     } finally {
       clearInterval(this.#writeBack);
       this.#lifeline.close();
+      // who comes while the channels end comes too late
+      this.#isOver = true;
       const connections = [...this.#connections];
       this.#connections.clear();
       for (const connection of connections) connection.destroy();
@@ -138,6 +142,7 @@ export class Receiver {
 
   /** Takes a connection. What it is, its first four bytes tell. */
   add(connection: Connection): void {
+    if (this.#isOver) return connection.destroy();
     const fail = (error: unknown): void => this.#lifeline.fail(error);
     const arrivedAt = performance.now();
     this.#connections.add(connection);

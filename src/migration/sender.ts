@@ -42,8 +42,10 @@ export type SendZeroPages = (block: string, offsets: Float64Array) => Promise<vo
 
 /** How long a lost channel waits for the destination to say why, in milliseconds. */
 const FAREWELL_MS = 500;
-/** Most PONGs of a destination; ours says one a second while it works, and a day is enough. */
-const MAX_PONGS = 86_400;
+/** Most answers of a destination; ours says PONG once a second while it works: a day of that. */
+const MAX_ANSWERS = 86_400;
+/** Bytes of the device state that are sent at once. */
+const PIECE = 64 * 1024;
 /** The PING whose PONG tells that the destination holds every page. */
 const PING_ALL_PAGES = 2;
 
@@ -101,6 +103,7 @@ export class Sender {
   #setupAt = 0;
   #completeAt = 0;
   #isSent = false;
+  #answers = 0;
 
   /** @param options Everything a sender is told. */
   constructor(options: SenderOptions) {
@@ -141,7 +144,7 @@ export class Sender {
     let moved = this.#channels.length;
     for (const { counters } of this.#channels) moved += counters.bytes;
     // an answer is progress only where nothing is left to send
-    if (this.#isSent) moved += this.#main!.bytesRead;
+    if (this.#isSent) moved += this.#answers;
     return moved + (this.#main?.bytesWritten ?? 0);
   }
 
@@ -176,12 +179,17 @@ export class Sender {
     await sent;
     source.verifyUnchanged();
     // at once: each piece that comes alone is a wait more for a destination
+    const tail = source.deviceState ?? emptyVmTail();
     await main.write(joined([
       this.#writer.ramPartEnd(),
       this.#writer.ping(PING_ALL_PAGES),
       this.#writer.ramEnd(),
-      source.deviceState ?? emptyVmTail(),
+      tail.subarray(0, PIECE),
     ]));
+    // over a slow link each is a sign of progress
+    for (let at = PIECE; at < tail.length; at += PIECE) {
+      await main.write(tail.subarray(at, at + PIECE));
+    }
     this.#endRound();
     this.#endRound();
     this.#isSent = true;
@@ -241,7 +249,6 @@ export class Sender {
 
   async #readReturnPath(main: Connection): Promise<void> {
     const reader = new ReturnPathReader();
-    let pongs = 0;
     for (;;) {
       const chunk = await main.readSome();
       if (chunk === undefined) {
@@ -250,10 +257,10 @@ export class Sender {
         });
       }
       for (const message of reader.push(chunk)) {
-        if (message.type === "pong" && ++pongs > MAX_PONGS) {
-          throw new ProtocolError("Destination says PONG again and again, and never SHUT", {
+        if (++this.#answers > MAX_ANSWERS) {
+          throw new ProtocolError("Destination answers again and again, and never says SHUT", {
             channel: "main",
-            expected: `at most ${MAX_PONGS}`,
+            expected: `at most ${MAX_ANSWERS}`,
           });
         }
         if (message.type === "pong" && message.value === PING_ALL_PAGES) this.#allHeld.resolve();

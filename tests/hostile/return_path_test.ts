@@ -20,10 +20,13 @@ const directory = temporaryDirectory();
 after(() => fs.rmSync(directory, { recursive: true }));
 
 const pong = encodeReturnPathMessage({ type: "pong", value: 0 });
-const PONGS = 8192;
-/** Many PONGs at once. */
-const pongs = new Uint8Array(PONGS * pong.length);
-for (let i = 0; i < PONGS; i++) pongs.set(pong, i * pong.length);
+const ack = encodeReturnPathMessage({ type: "switchover-ack" });
+const ANSWERS = 8192;
+
+/** The same many times. */
+function manyOf(answer: Uint8Array): Uint8Array {
+  return join(...Array.from({ length: ANSWERS }, () => answer));
+}
 
 /** Sends to a destination that does with its main channel what the test says. */
 async function sendTo(
@@ -77,15 +80,35 @@ for (const transport of TRANSPORTS) {
     clearInterval(timer);
   });
 
-  test(`send() on ${transport} sockets gives up on a destination that says PONG for ever`, async () => {
-    const flood = async (socket: net.Socket): Promise<void> => {
-      while (!socket.destroyed) {
-        if (socket.write(pongs)) await new Promise((resolve) => setTimeout(resolve, 1));
-        else await new Promise((resolve) => socket.once("drain", resolve).once("close", resolve));
-      }
-    };
+  for (const [what, answer] of [["PONG", pong], ["that it agrees", ack]] as const) {
+    test(`send() on ${transport} sockets gives up on a destination that says ${what} for ever`, async () => {
+      const answers = manyOf(answer);
+      const flood = async (socket: net.Socket): Promise<void> => {
+        while (!socket.destroyed) {
+          if (socket.write(answers)) await new Promise((resolve) => setTimeout(resolve, 1));
+          else await new Promise((resolve) => socket.once("drain", resolve).once("close", resolve));
+        }
+      };
+      const run = (): Promise<void> =>
+        sendTo((socket) => void flood(socket.resume()), (socket) => socket.resume(), transport);
+      await assertRejects(run, ProtocolError, "never says SHUT: expected at most 86400 (main");
+    });
+  }
+
+  test(`send() on ${transport} sockets gives up on a destination that answers a byte at a time`, async () => {
+    let timer: ReturnType<typeof setInterval> | undefined;
+    const shut = encodeReturnPathMessage({ type: "shut", status: 0 });
+    const bytes = [...join(pong, shut)];
     const run = (): Promise<void> =>
-      sendTo((socket) => void flood(socket.resume()), (socket) => socket.resume(), transport);
-    await assertRejects(run, ProtocolError, "never SHUT: expected at most 86400 (main channel)");
+      sendTo(
+        (socket) => {
+          socket.resume();
+          timer = setInterval(() => socket.write(Uint8Array.of(bytes.shift() ?? 0)), 300);
+        },
+        (socket) => socket.resume(),
+        transport,
+      );
+    await assertRejects(run, TimedOutError, "to hold every page");
+    clearInterval(timer);
   });
 }

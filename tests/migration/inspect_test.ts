@@ -225,3 +225,15 @@ test("inspect() and convert() tell how far they are, and stop when they shall", 
   assertEquals(fs.existsSync(out), false);
   fs.rmSync(folder, { recursive: true });
 });
+
+test("receive() says that the image is complete where its recording cannot be", async () => {
+  const folder = temporaryDirectory();
+  const [into, record] = [path.join(folder, "vm"), path.join(folder, "recording")];
+  const { address, received } = await startReceiver({ into, record });
+  fs.mkdirSync(path.join(record, "expected.json"));
+  const failed = assertRejects(() => received, ImageError, "The image is complete, but not");
+  await send({ image: guest(), to: address });
+  await failed;
+  assertEquals((await inspect(into)).kind, "directory");
+  fs.rmSync(folder, { recursive: true });
+});

@@ -26,7 +26,7 @@ test("a connection that greeted while the thread stood still is no stranger's", 
   const { port } = server.address() as net.AddressInfo;
   const client = net.connect({ ...LOCAL, port });
   const [socket] = await once(server, "connection") as [net.Socket];
-  const arrivals = new Arrivals({ limit: 10, timeout: 100, warn: () => {} });
+  const arrivals = new Arrivals({ limit: 10, timeout: 100, hasMain: () => true, warn: () => {} });
   const types: string[] = [];
   const taken = arrivals.take(new SocketConnection(socket, "one"), ({ type }) => types.push(type));
   client.write(greeting);
