@@ -8,6 +8,14 @@ import {
   isRoot,
   pciFunctions,
 } from "./machine.ts";
+import { groupCheck, groupStep } from "./qat_group.ts";
+import {
+  configuredServices,
+  hasCompression,
+  intelDriverChecks,
+  oldModelCheck,
+  servicesFound,
+} from "./qat_services.ts";
 import type { Check, NextStep, QatFunction } from "./report.ts";
 import type { System } from "./system.ts";
 
@@ -147,83 +155,6 @@ function deviceCheck(functions: readonly QatFunction[]): Check {
   const virtual = functions.length - physical.length;
   if (virtual > 0) parts.push(`${virtual} virtual function${virtual === 1 ? "" : "s"}`);
   return { name: "device", value: parts.join(", "), verdict: "ok" };
-}
-
-/** QATlib and its service take none of them, and the kernel bars them from vfio. */
-function oldModelCheck(functions: readonly QatFunction[]): Check {
-  const driver = functions.find(({ driver }) => driver !== undefined)?.driver;
-  const { model } = functions[0]!;
-  return {
-    name: "driver",
-    value: driver === undefined ? "none" : `${driver}, and no /dev/qat_adf_ctl`,
-    verdict: "wrong",
-    next: {
-      text: `A ${model} is used through Intel's own driver package (hardware version 1.x), which ` +
-        "makes /dev/qat_adf_ctl and /dev/usdm_drv; Linux's driver serves the kernel alone. Install it " +
-        "by Intel's guide, https://intel.github.io/quickassist, and see that it runs.",
-      commands: ["sudo adf_ctl status"],
-    },
-  };
-}
-
-function intelDriverChecks(system: System): Check[] {
-  const checks: Check[] = [
-    { name: "driver", value: "Intel's driver package (/dev/qat_adf_ctl)", verdict: "ok" },
-  ];
-  const config = configuredServices(system);
-  if (config !== undefined) {
-    checks.push(servicesFound(config.services, `ServicesEnabled in ${config.file}`, {
-      text: "Let the QAT compress: put dc, data compression, into ServicesEnabled, and restart it.",
-      commands: [
-        `sudo sed -i 's/^ServicesEnabled *=.*/ServicesEnabled = dc/' ${config.file}`,
-        "sudo adf_ctl restart",
-      ],
-    }));
-  }
-  const nodes = ["/dev/qat_adf_ctl", "/dev/usdm_drv"];
-  const accesses = nodes.map((node) => ({ node, access: system.access(node) }));
-  const value = accesses.map(({ node, access }) => `${node} ${access}`).join(", ");
-  const name = "device-nodes";
-  const isMissing = accesses.some(({ access }) => access === "missing");
-  const isDenied = accesses.some(({ access }) => access === "denied");
-  if (isMissing) {
-    checks.push({
-      name,
-      value,
-      verdict: "wrong",
-      next: {
-        text: "Load usdm_drv, the driver of QAT's memory.",
-        commands: ["sudo modprobe usdm_drv"],
-      },
-    });
-  } else if (isDenied) checks.push({ name, value, verdict: "wrong", next: groupStep(system) });
-  else checks.push({ name, value, verdict: "ok" });
-  return checks;
-}
-
-/** ServicesEnabled of Intel's driver package. */
-function configuredServices(system: System): { services: string; file: string } | undefined {
-  const names = (system.list("/etc") ?? [])
-    .filter((name) => /^(4xxx|401xx|402xx|420xx|c6xx|c3xxx|200xx|d15xx)_dev\d+\.conf$/.test(name))
-    .sort();
-  const found = names.map((name) => {
-    const file = `/etc/${name}`;
-    const services = /^\s*ServicesEnabled\s*=\s*(.+?)\s*$/m.exec(system.readText(file) ?? "")?.[1];
-    return { services, file };
-  }).filter((config): config is { services: string; file: string } =>
-    config.services !== undefined
-  );
-  return found.find(({ services }) => hasCompression(services)) ?? found[0];
-}
-
-function hasCompression(services: string): boolean {
-  return services.split(/[;,\s]+/).some((service) => service === "dc" || service === "dcc");
-}
-
-function servicesFound(services: string, where: string, next: NextStep): Check {
-  const value = `${services} (${where})`;
-  if (hasCompression(services)) return { name: "services", value, verdict: "ok" };
-  return { name: "services", value: `${value}: no dc`, verdict: "wrong", next };
 }
 
 /** Linux's driver computes compression from 5.17 on; a distribution may have it in an older one. */
@@ -404,60 +335,6 @@ function nodeChecks(system: System, functions: readonly QatFunction[]): Check[] 
     }
     : groupStep(system);
   return [{ name, value, verdict: "wrong", next }];
-}
-
-function groupCheck(system: System): Check {
-  const [, gid, members] = qatGroup(system) ?? [];
-  if (gid === undefined) return { name: "group", value: "there is no group qat", verdict: "fact" };
-  const isIn = hasGroup(system, gid) ? "has" : "does not have";
-  const value = `qat, of ${members || "no user"}; this process ${isIn} it`;
-  return { name: "group", value, verdict: "fact" };
-}
-
-function qatGroup(system: System): RegExpExecArray | undefined {
-  return /^qat:[^:]*:(\d+):(.*)$/m.exec(system.readText("/etc/group") ?? "") ?? undefined;
-}
-
-/** The nodes are the group qat's. */
-function groupStep(system: System): NextStep {
-  const [, gid, members] = qatGroup(system) ?? [];
-  if (gid === undefined) {
-    return {
-      text: "Make the group qat, whose the device nodes shall be, with your user in it; then log " +
-        "out and in again, since groups are given at login.",
-      commands: [
-        "sudo groupadd --system qat",
-        'sudo usermod -aG qat "$USER"',
-        "sudo systemctl restart qat",
-      ],
-    };
-  }
-  const user = userName(system);
-  if (user !== undefined && members!.split(",").includes(user) && !hasGroup(system, gid)) {
-    return {
-      text:
-        `Log out and in again: your user ${user} is in the group qat by now, but this session ` +
-        "is older than that.",
-      commands: ["id -nG"],
-    };
-  }
-  return {
-    text:
-      "Add your user to the group qat, whose the device nodes are; then log out and in again, " +
-      "since groups are given at login.",
-    commands: ['sudo usermod -aG qat "$USER"'],
-  };
-}
-
-function userName(system: System): string | undefined {
-  const uid = /^Uid:\s+(\d+)/m.exec(system.readText("/proc/self/status") ?? "")?.[1];
-  if (uid === undefined) return undefined;
-  return new RegExp(`^([^:]+):[^:]*:${uid}:`, "m").exec(system.readText("/etc/passwd") ?? "")?.[1];
-}
-
-function hasGroup(system: System, gid: string): boolean {
-  const groups = /^Groups:\s*(.*)$/m.exec(system.readText("/proc/self/status") ?? "")?.[1] ?? "";
-  return groups.split(/\s+/).includes(gid);
 }
 
 /** vfio counts what it pins against the limit of locked memory. */
