@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { receive } from "../../mod.ts";
 import { denoPath, root } from "../_tools.ts";
+import { Authority, NO_OPENSSL } from "../_certificates.ts";
 import { lastingDirectory, mixedPages } from "../migration/_migrate.ts";
 import { here, type Outcome, start } from "./_command.ts";
 import { flagsOf, runWith, withoutOne } from "./_permissions.ts";
@@ -29,6 +30,8 @@ interface Use {
   use: string;
   run(flags: string[]): Promise<Outcome>;
   where: Record<string, string>;
+  /** Why it cannot be tried here. */
+  skip?: string | false;
 }
 
 let count = 0;
@@ -36,18 +39,23 @@ let count = 0;
 const fresh = (parent: string): string => path.join(parent, `out${count++}`);
 
 /** A recv with those flags, and a send that may do anything; or the other way round. */
-async function migrate(flags: string[], verb: "send" | "recv", args: string[]): Promise<Outcome> {
+async function migrate(
+  flags: string[],
+  verb: "send" | "recv",
+  args: string[],
+  peersArgs: string[] = [],
+): Promise<Outcome> {
   if (verb === "recv") {
     return await runWith(
       flags,
       ["recv", "--channels", "1", "--timeout", "20", ...args],
       (address) => {
-        start(here, ["send", image, "--to", address, "--channels", "1"]);
+        start(here, ["send", image, "--to", address, "--channels", "1", ...peersArgs]);
       },
     );
   }
   const out = fresh(place("other"));
-  const recv = start(here, ["recv", out, "--channels", "1"]);
+  const recv = start(here, ["recv", out, "--channels", "1", ...peersArgs]);
   const address = await recv.line(/^listening on (.*)$/);
   const outcome = await runWith(flags, [
     "send",
@@ -66,6 +74,19 @@ async function migrate(flags: string[], verb: "send" | "recv", args: string[]): 
 const PARENT = place("parent");
 const RECORD = place("record");
 const HOST = "127.0.0.1";
+
+const report = path.join(place("report"), "advice.html");
+
+/** A PEM file in a directory of its own. */
+const pem = (name: string): string => path.join(place(name), `${name}.pem`);
+const showing = ["--tls-cert", pem("cert"), "--tls-key", pem("key")];
+if (!NO_OPENSSL && here === "bun") {
+  const authority = new Authority(path.join(directory, "authority"));
+  const { cert, key } = authority.issue({ hosts: ["IP:127.0.0.1"] });
+  for (const [name, file] of Object.entries({ ca: authority.cert, cert, key })) {
+    fs.copyFileSync(file, pem(name));
+  }
+}
 
 const USES: Use[] = [
   { use: "send", where: { HOST, IMAGE: image }, run: (flags) => migrate(flags, "send", []) },
@@ -97,13 +118,35 @@ const USES: Use[] = [
     run: (flags) =>
       runWith(flags, ["advise", image, "--quick", "--method", "none", "--sample", "1M"]),
   },
+  {
+    use: "advise --report",
+    where: { PATH: image, FILE: report },
+    run: (flags) =>
+      runWith(flags, [
+        ...["advise", image, "--quick", "--method", "none", "--sample", "1M"],
+        ...["--report", report],
+      ]),
+  },
+  {
+    use: "send --tls-ca",
+    where: { HOST, IMAGE: image, PEM: pem("ca") },
+    skip: NO_OPENSSL,
+    run: (flags) => migrate(flags, "send", ["--tls-ca", pem("ca")], showing),
+  },
+  {
+    use: "recv --tls-cert",
+    where: { HOST, PARENT, CERT: pem("cert"), KEY: pem("key") },
+    skip: NO_OPENSSL,
+    run: (flags) =>
+      migrate(flags, "recv", [fresh(PARENT), ...showing], ["--tls-ca", pem("ca")]),
+  },
   { use: "completion", where: {}, run: (flags) => runWith(flags, ["completion", "bash"]) },
 ];
 
 const skip = denoPath() === undefined ? "no Deno" : false;
 /** Once is enough, whichever runtime runs the tests: Bun's runner is done sooner. */
-function once(name: string, run: () => Promise<void>): void {
-  if (here === "bun") test(name, { skip }, run);
+function once(name: string, run: () => Promise<void>, whyNot: string | false = skip): void {
+  if (here === "bun") test(name, { skip: whyNot }, run);
 }
 
 once("a VM and a recording are there to be looked at", async () => {
@@ -117,7 +160,7 @@ once("a VM and a recording are there to be looked at", async () => {
   });
 });
 
-for (const { use, where, run } of USES) {
+for (const { use, where, run, skip: whyNot = false } of USES) {
   once(
     `multifd ${use} needs Deno's flags of README, each of them and no others`,
     async () => {
@@ -132,6 +175,7 @@ for (const { use, where, run } of USES) {
         assert(!/^ +at /m.test(stderr), stderr);
       }
     },
+    skip || whyNot,
   );
 }
 
