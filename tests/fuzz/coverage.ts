@@ -14,6 +14,7 @@ import { root } from "../_tools.ts";
 const PARSERS = [
   "src/protocol/greeting.ts",
   "src/protocol/ram_packet.ts",
+  "src/protocol/ram_packet_header.ts",
   "src/protocol/device_state_packet.ts",
   "src/protocol/return_path.ts",
   "src/protocol/main_channel_reader.ts",
