@@ -1,10 +1,10 @@
 /** Channels that live in workers: the same as ReceivingChannel and SendingChannel from here. */
-import { Backlog } from "./backlog.ts";
 import type { EngineCounts } from "../engines/engine.ts";
 import { EngineError, MultifdError } from "../errors.ts";
 import { type RamPacket, syncPacket } from "../protocol/ram_packet.ts";
 import type { RamTarget } from "../ram/target.ts";
 import { PolledConnection } from "../transport/native.ts";
+import { Backlog } from "./backlog.ts";
 import type { ChannelPort } from "./channel_worker.ts";
 import { type ChannelCounters, COUNTERS_SIZE, makeCounters } from "./counters.ts";
 import { RateLimit } from "./rate_limit.ts";

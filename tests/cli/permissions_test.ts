@@ -137,8 +137,7 @@ const USES: Use[] = [
     use: "recv --tls-cert",
     where: { HOST, PARENT, CERT: pem("cert"), KEY: pem("key") },
     skip: NO_OPENSSL,
-    run: (flags) =>
-      migrate(flags, "recv", [fresh(PARENT), ...showing], ["--tls-ca", pem("ca")]),
+    run: (flags) => migrate(flags, "recv", [fresh(PARENT), ...showing], ["--tls-ca", pem("ca")]),
   },
   { use: "completion", where: {}, run: (flags) => runWith(flags, ["completion", "bash"]) },
 ];
