@@ -100,13 +100,17 @@ export class PrivateApt {
   readonly #suite: string;
   readonly #options: string[];
 
-  /** Makes it in a directory that is nobody else's, and reads the suites' lists. */
-  constructor(directory: string, source: Source, suites: string[]) {
+  /**
+   * Makes it in a directory that is nobody else's, and reads the suites' lists.
+   *
+   * @param types `deb`, and `deb-src` for {@linkcode unpackSource}.
+   */
+  constructor(directory: string, source: Source, suites: string[], types: string[] = ["deb"]) {
     this.#directory = directory;
     this.#suite = source.suite;
     const keys = source.signedBy ?? (fs.existsSync(KEYRING) ? KEYRING : undefined);
     const stanza = [
-      "Types: deb",
+      `Types: ${types.join(" ")}`,
       `URIs: ${source.uri}`,
       `Suites: ${[...new Set(suites)].join(" ")}`,
       "Components: main",
@@ -150,6 +154,15 @@ export class PrivateApt {
     const command = [...options, "--download-only", "install", ...packages];
     run("apt-get", [...this.#options, ...command], this.#directory);
     this.#unpackAll(path.join(this.#directory, "cache", "archives"), into);
+  }
+
+  /** Downloads a package's sources and unpacks them, with Debian's patches; their folder. */
+  unpackSource(name: string): string {
+    const folder = fs.mkdtempSync(path.join(this.#directory, "source-"));
+    run("apt-get", [...this.#options, "-qq", "source", name], folder);
+    const tree = fs.readdirSync(folder, { withFileTypes: true }).find((file) => file.isDirectory());
+    if (tree === undefined) throw new Error(`${name} has no sources`);
+    return path.join(folder, tree.name);
   }
 
   #unpackAll(folder: string, into: string): void {

@@ -32,10 +32,11 @@ export function runTool(
   command: string,
   args: string[],
   env: Record<string, string> = {},
+  cwd: string = root,
 ): boolean {
   console.error(`$ ${[path.basename(command), ...args].join(" ")}`);
   const { status, error } = spawnSync(command, args, {
-    cwd: root,
+    cwd,
     stdio: "inherit",
     env: { ...process.env, ...env },
   });
@@ -98,9 +99,9 @@ const DEBIAN_PACKAGES: Record<string, string> = {
   fish: "/usr/bin/fish",
 };
 
-/** Installs the shim's compiler and headers on Debian as root, fetches the rest, and builds it. */
-function buildShim(): void {
-  const missing = Object.entries(DEBIAN_PACKAGES)
+/** Installs what is missing, on Debian as root; the packages by the file that tells. */
+export function installDebianPackages(packages: Record<string, string>): void {
+  const missing = Object.entries(packages)
     .filter(([, file]) => !fs.existsSync(file))
     .map(([name]) => name);
   const canInstall = fs.existsSync("/usr/bin/apt-get") && process.getuid?.() === 0;
@@ -113,6 +114,11 @@ function buildShim(): void {
   } else if (missing.length > 0) {
     console.error(`missing, and not Debian as root: ${missing.join(", ")}`);
   }
+}
+
+/** Installs the shim's compiler and headers, fetches the rest, and builds it. */
+function buildShim(): void {
+  installDebianPackages(DEBIAN_PACKAGES);
   try {
     fetchAccelerators();
   } catch (error) {

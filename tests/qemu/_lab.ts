@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { assertEquals } from "@std/assert";
 import { type Running, type Runtime, start } from "../cli/_command.ts";
 import { temporaryDirectory } from "../migration/_migrate.ts";
-import { fetchedVersion, type Version } from "./fetch.ts";
+import { type QemuCommand, qemuCommand, type Version, versionOf } from "./fetch.ts";
 import { buildGuest } from "./_guest.ts";
 import { type MigrationOptions, Qemu, type QemuOptions } from "./_qemu.ts";
 import { within } from "./_wait.ts";
@@ -183,17 +183,22 @@ export function sendArgs(version: Version, options: TransferOptions): string[] {
   return ["--sync", sync, ...wire, ...options.args ?? []];
 }
 
-/** A test with QEMUs of a version; skipped where that was not fetched. */
+/**
+ * A test with QEMUs of a version; skipped where that was not fetched.
+ *
+ * @param program What is run instead of the one that was fetched.
+ */
 export function qemuTest(
   version: Version,
   name: string,
   run: (lab: Lab) => Promise<void>,
+  program: QemuCommand = qemuCommand(version),
 ): void {
-  const fetched = fetchedVersion(version);
-  const skip = fetched === undefined
+  const found = versionOf(program);
+  const skip = found === undefined
     ? process.env[WHY_NOT] ?? `no QEMU ${version}: deno task test:qemu fetches it`
     : false;
-  test(`QEMU ${fetched ?? version}: ${name}`, { skip }, async () => {
+  test(`QEMU ${found ?? version}: ${name}`, { skip }, async () => {
     const lab = new Lab();
     try {
       await run(lab);

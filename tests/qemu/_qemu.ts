@@ -7,12 +7,14 @@ import { createHash } from "node:crypto";
 import fs from "node:fs";
 import path from "node:path";
 import { createInterface } from "node:readline";
-import { qemuCommand, type Version } from "./fetch.ts";
+import { type QemuCommand, qemuCommand, type Version } from "./fetch.ts";
 import { until, within } from "./_wait.ts";
 
 /** How a QEMU is started. */
 export interface QemuOptions {
   version: Version;
+  /** How it is run, if it is not the one that was fetched. */
+  program?: QemuCommand;
   /** Machine type; q35 of its version if undefined. */
   machine?: string;
   /** Whether it waits for a migration. */
@@ -75,7 +77,7 @@ export class Qemu {
     this.#console = path.join(directory, "console.txt");
     this.qmpSocket = path.join(directory, "qmp.sock");
     const machine = options.machine ?? `pc-q35-${options.version}`;
-    const { command, args, env } = qemuCommand(options.version);
+    const { command, args, env } = options.program ?? qemuCommand(options.version);
     this.#child = spawn(command, [
       ...args,
       ...["-machine", machine, "-accel", "tcg", "-m", "32", "-no-reboot"],

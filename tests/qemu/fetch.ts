@@ -52,18 +52,19 @@ export function qemuCommand(version: Version): QemuCommand {
   };
 }
 
-/** What a fetched QEMU says it is, e.g. `7.2.22`; undefined where it was not fetched. */
-export function fetchedVersion(version: Version): string | undefined {
-  const { command, args } = qemuCommand(version);
-  if (!fs.existsSync(command)) return undefined;
-  const { stdout } = spawnSync(command, [...args, "--version"], { encoding: "utf8" });
+/** What a QEMU says it is, e.g. `7.2.22`; undefined where there is none. */
+export function versionOf({ command, args, env }: QemuCommand): string | undefined {
+  const { stdout } = spawnSync(command, [...args, "--version"], {
+    env: { ...process.env, ...env },
+    encoding: "utf8",
+  });
   return /version (\d[\d.]*)/.exec(stdout ?? "")?.[1];
 }
 
 /** Fetches what is missing; why a version could not be had, for each that could not. */
 export function fetchQemus(): string[] {
   return VERSIONS.flatMap((version) => {
-    if (fetchedVersion(version) !== undefined) return [];
+    if (versionOf(qemuCommand(version)) !== undefined) return [];
     try {
       fetchQemu(version);
       return [];
@@ -110,7 +111,9 @@ function unpackQemu(version: Version, source: Source, suites: string[]): void {
 
 if (import.meta.main) {
   const missing = fetchQemus();
-  for (const version of VERSIONS) console.log(`QEMU ${version}: ${fetchedVersion(version)}`);
+  for (const version of VERSIONS) {
+    console.log(`QEMU ${version}: ${versionOf(qemuCommand(version))}`);
+  }
   for (const reason of missing) console.error(reason);
   process.exitCode = missing.length > 0 ? 1 : 0;
 }
