@@ -1,8 +1,8 @@
 /** A QEMU that is measured: a paused guest, moved by commands of its monitor. */
-import { spawnSync } from "node:child_process";
 import fs from "node:fs";
 import { createInterface } from "node:readline";
-import { fetchedVersion, qemuCommand } from "../tests/qemu/fetch.ts";
+import { builtQemu } from "../tests/qemu/build.ts";
+import { qemuCommand, versionOf } from "../tests/qemu/fetch.ts";
 import { hasLevels, spawnChild } from "./_process.ts";
 import { statFields, TICKS } from "./_load.ts";
 
@@ -21,18 +21,20 @@ export interface QemuProgram {
   version: string;
 }
 
-/** The QEMU at a path, or the 10.0 that the tests fetch; undefined if there is none. */
+/**
+ * The QEMU at a path; without one that of tests/qemu/build.ts, which has every method, or the 10.0
+ * that the tests fetch; undefined if there is none.
+ */
 export function findQemu(file: string | undefined): QemuProgram | undefined {
-  if (file === undefined) {
-    const version = fetchedVersion("10.0");
-    if (version === undefined) return undefined;
-    const { command, args, env } = qemuCommand("10.0");
-    return { command: [command, ...args], env, version };
+  const program = file === undefined
+    ? builtQemu() ?? qemuCommand("10.0")
+    : { command: file, args: [], env: {} };
+  const version = versionOf(program);
+  if (version !== undefined) {
+    return { command: [program.command, ...program.args], env: program.env, version };
   }
-  const { stdout, error } = spawnSync(file, ["--version"], { encoding: "utf8" });
-  const version = /version (\d[\d.]*)/.exec(stdout ?? "")?.[1];
-  if (version === undefined) throw new Error(`${file} is no QEMU: ${error?.message ?? stdout}`);
-  return { command: [file], env: {}, version };
+  if (file === undefined) return undefined;
+  throw new Error(`${file} is no QEMU`);
 }
 
 /** What query-migrate tells, as far as it is used; raw runs keep all of it. */

@@ -12,7 +12,8 @@
  * `deno run -A bench/qemu.ts [--qemu PATH] [--size 1G] [--runs 9] [--channels 1,2]
  * [--method none,zlib,zstd,qpl,qatzip] [--runtime deno,bun] [--image FILE] [--json FILE]`
  *
- * Without `--qemu` it is the QEMU 10.0 that `tests/qemu/fetch.ts` fetches.
+ * Without `--qemu` it is the one that `deno task build:qemu` builds, which has every method, or the
+ * 10.0 that `tests/qemu/fetch.ts` fetches.
  */
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
@@ -75,7 +76,7 @@ const hashing = new Map<string, number>();
 function requireQemu(): QemuProgram {
   const found = findQemu(values.qemu);
   if (found !== undefined) return found;
-  throw new Error("No QEMU: fetch one with deno run -A tests/qemu/fetch.ts, or name one (--qemu)");
+  throw new Error("No QEMU: deno task build:qemu builds one, or name one (--qemu)");
 }
 
 /** A pair of ends, each a runtime's name or QEMU. */
