@@ -12,6 +12,8 @@
 
 /* 2^12: what a receiver's hardware has as window */
 #define PAGE_WINDOW_BITS 12
+/* 32nds of a page: a longer code takes more time to decode than its few bytes are worth */
+#define WORTH_A_CODE 25u
 #define MAX_LEVEL 3
 /* the most the largest level's buffer takes */
 #define LEVEL_BUFFER_SIZE ISAL_DEF_LVL3_DEFAULT
@@ -26,6 +28,8 @@ static const uint8_t FLUSH[4] = { 0x00, 0x00, 0xff, 0xff };
 struct codec {
 	enum codec_format format;
 	uint32_t page_size;
+	/* for a page's code; what does not fit is sent raw */
+	uint32_t room;
 	bool at_start;
 	struct isal_zstream stream;
 	struct inflate_state inflate;
@@ -66,10 +70,13 @@ struct codec *codec_open(uint32_t format, uint32_t direction, uint32_t page_size
 	codec->format = format;
 	codec->page_size = page_size;
 	isal_deflate_init(&codec->stream);
-	if (is_pages)
-		level = (flags & CODEC_DENSE) != 0 ? 1 : 0;
-	else if (level < 1)
+	codec->room = page_size - 1;
+	if (is_pages && (flags & CODEC_DENSE) == 0) {
+		level = 0;
+		codec->room = page_size / 32 * WORTH_A_CODE;
+	} else if (is_pages || level < 1) {
 		level = 1; /* level 0 has fixed codes, which blow noise up by a quarter */
+	}
 	if (level > MAX_LEVEL)
 		level = MAX_LEVEL;
 	codec->stream.level = level < 0 ? 0 : (uint32_t)level;
@@ -203,8 +210,7 @@ static int32_t encode_stream(struct codec *codec, const uint8_t *pages, uint32_t
 static uint32_t encode_page(struct codec *codec, const uint8_t *page, uint8_t *out)
 {
 	uint32_t size = codec->page_size;
-	/* one byte less than a page: what does not fit is sent raw */
-	uint32_t room = size - 1;
+	uint32_t room = codec->room;
 	uint32_t length;
 	uint32_t adler;
 
