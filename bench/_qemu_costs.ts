@@ -17,8 +17,8 @@ const CHANNELS = 2;
 /** QEMU's costs. */
 export interface QemuCosts {
   pipe: PipeCosts;
-  /** Seconds per byte of pages with data, by method. */
-  codecs: Record<string, { encode: number; decode: number }>;
+  /** Seconds per byte of pages with data, and what is left of one, by method. */
+  codecs: Record<string, { encode: number; decode: number; left: number }>;
 }
 
 /** Measures them: the pipe on images of one kind of page, the codecs on a guest's. */
@@ -60,6 +60,7 @@ export async function measureQemu(
     codecs[method] = {
       encode: beyond("send", "sendCpu"),
       decode: beyond("receive", "receiveCpu"),
+      left: found[0]!.wireBytes / dataBytes,
     };
   }
   return { pipe, codecs };

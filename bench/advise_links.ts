@@ -15,6 +15,7 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { parseArgs } from "node:util";
+import { candidatesOf } from "../src/advise/candidates.ts";
 import { calibrate } from "../src/advise/calibrate.ts";
 import type { CodecMeasure, Profile } from "../src/advise/codecs.ts";
 import { measureProfile } from "../src/advise/measure.ts";
@@ -40,7 +41,7 @@ import {
   RUNTIMES,
   start,
 } from "./_process.ts";
-import { BLOCK, destinationArgs, findQemu, Qemu, type QemuProgram } from "./_qemu.ts";
+import { BLOCK, destinationArgs, findQemu, methodsOf, Qemu, type QemuProgram } from "./_qemu.ts";
 import { measureQemu, type QemuCosts } from "./_qemu_costs.ts";
 import { runBenchmark } from "./_report.ts";
 import { rangeText, type Spread, spreadOf } from "./_statistics.ts";
@@ -50,8 +51,6 @@ const NEAR_TIME = 0.15;
 const NEAR_BEST = 0.05;
 const QEMU = "qemu";
 const OUR_METHODS = ["none", "zlib", "zstd", "qpl", "qatzip"];
-/** What QEMU 10.0 of Debian has. */
-const QEMU_METHODS = ["none", "zlib", "zstd"];
 
 const { values } = parseArgs({
   options: {
@@ -137,9 +136,8 @@ function firstOf(profile: Profile, method: string, way: "encode" | "decode"): Co
 function qemusCosts({ pipe, codecs }: QemuCosts, b: Profile): SenderCosts {
   const known: SenderCosts["codecs"] = { none: NOTHING };
   for (const [method, { encode, decode }] of Object.entries(codecs)) {
-    const ours = b.codecs.filter((codec) => codec.method === method && codec.encode !== undefined);
-    // QEMU leaves zstd's tables as they are
-    const { left } = ours.find(({ dense }) => dense) ?? ours[0]!;
+    // as advise takes it to be
+    const { left } = candidatesOf(b, QEMU).find((found) => found.method === method)!.costs;
     known[method] = {
       left,
       encode: { thread: encode, cpu: encode },
@@ -312,7 +310,7 @@ function choicesOf(cases: readonly Case[]) {
 
 function findAnyQemu(): QemuProgram | undefined {
   const found = findQemu(values.qemu);
-  if (found === undefined) tell("no QEMU: fetch one with deno run -A tests/qemu/fetch.ts (--qemu)");
+  if (found === undefined) tell("no QEMU: deno task build:qemu builds one (--qemu)");
   return found;
 }
 
@@ -329,7 +327,7 @@ await runBenchmark("advise_links", async () => {
     tell(`what ${sender} costs besides the codec`);
     if (sender !== QEMU) costs.set(sender, await ourCosts(sender, a, b));
     else if (qemu !== undefined) {
-      const known = methods.filter((method) => QEMU_METHODS.includes(method));
+      const known = await methodsOf(qemu, methods);
       costs.set(sender, qemusCosts(await measureQemu(qemu, place, imageA, size, known), b));
     }
   }

@@ -102,12 +102,12 @@ function fastestDecoder(codecs: readonly CodecMeasure[], of: CodecMeasure): numb
 
 /**
  * How much slower QEMU's own libraries are than ISA-L and libdeflate, which read and write the
- * same formats: MB/s and bytes of one machine and image, published with this project.
+ * same formats, and what they leave: `bench/qemu_codecs.ts`, with QEMU 10.0 on one machine.
  */
 const SLOWER: Record<string, { encode: number; decode: number; left: number }> = {
-  zlib: { encode: 647 / 82, decode: 1000 / 401, left: 55.3 / 56.4 },
-  qpl: { encode: 789 / 425, decode: 890 / 768, left: 68.2 / 63 },
-  qatzip: { encode: 640 / 84, decode: 871 / 398, left: 56.4 / 55.7 },
+  zlib: { encode: 9.2, decode: 3.5, left: 0.98 },
+  qpl: { encode: 1.6, decode: 1.5, left: 1.06 },
+  qatzip: { encode: 7.5, decode: 3.1, left: 0.98 },
 };
 
 /** What QEMU computes with: zstd's own library, zlib, and the software paths of QPL and QATzip. */
