@@ -18,12 +18,9 @@ import { parseArgs } from "node:util";
 import { candidatesOf } from "../src/advise/candidates.ts";
 import { calibrate } from "../src/advise/calibrate.ts";
 import type { CodecMeasure, Profile } from "../src/advise/codecs.ts";
-import { measureProfile } from "../src/advise/measure.ts";
 import { predict, type Prediction } from "../src/advise/model.ts";
 import type { CodecCosts } from "../src/advise/pass.ts";
 import type { PipeCosts } from "../src/advise/pipe.ts";
-import { takeSample } from "../src/advise/sample.ts";
-import { openSampled } from "../src/advise/sources.ts";
 import { print, table, tell } from "../src/cli/output.ts";
 import { writeDemoImage } from "../src/cli/demo_image.ts";
 import { type EndFigures, OurSource, QemuSource, type SendingEnd } from "./_ends.ts";
@@ -41,6 +38,7 @@ import {
   RUNTIMES,
   start,
 } from "./_process.ts";
+import { profileOf } from "./_profile.ts";
 import { BLOCK, destinationArgs, findQemu, methodsOf, Qemu, type QemuProgram } from "./_qemu.ts";
 import { measureQemu, type QemuCosts } from "./_qemu_costs.ts";
 import { runBenchmark } from "./_report.ts";
@@ -90,15 +88,6 @@ function writeOtherImage(file: string): void {
   fs.closeSync(from);
   fs.closeSync(to);
   fs.rmSync(both);
-}
-
-async function profileOf(image: string): Promise<Profile> {
-  const { pages, close } = await openSampled(image);
-  try {
-    return await measureProfile(takeSample(pages, 4096, 64 << 20, 1), { levels: [1] });
-  } finally {
-    close();
-  }
 }
 
 /** What a sender costs: the pipe, and of each method the codec. */

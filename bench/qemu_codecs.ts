@@ -8,12 +8,10 @@
  */
 import { parseArgs } from "node:util";
 import type { CodecMeasure, Profile } from "../src/advise/codecs.ts";
-import { measureProfile } from "../src/advise/measure.ts";
-import { takeSample } from "../src/advise/sample.ts";
-import { openSampled } from "../src/advise/sources.ts";
 import { print, table, tell } from "../src/cli/output.ts";
 import { parseCount, parseSize } from "./_options.ts";
 import { Place } from "./_place.ts";
+import { profileOf } from "./_profile.ts";
 import { findQemu, methodsOf } from "./_qemu.ts";
 import { measureQemu } from "./_qemu_costs.ts";
 import { median } from "./_statistics.ts";
@@ -33,16 +31,6 @@ const { values } = parseArgs({
 const size = parseSize(values.size);
 const runs = parseCount(values.runs);
 const place = new Place(5 * size);
-
-async function profileOf(image: string): Promise<Profile> {
-  const { pages, close } = await openSampled(image);
-  try {
-    const sample = takeSample(pages, 4096, 64 << 20, 1);
-    return await measureProfile(sample, { methods: Object.keys(DECODERS), levels: [1] });
-  } finally {
-    close();
-  }
-}
 
 function find(profile: Profile, method: string, engine: string): CodecMeasure {
   const found = profile.codecs.find((codec) =>
@@ -69,9 +57,9 @@ const ratios = new Map(methods.map((method): [string, Ratios] => [
 ]));
 for (let round = 1; round <= runs; round++) {
   tell(`round ${round} of ${runs}`);
-  const before = await profileOf(image);
+  const before = await profileOf(image, methods);
   const { codecs } = await measureQemu(qemu, place, image, size, methods);
-  const after = await profileOf(image);
+  const after = await profileOf(image, methods);
   for (const [method, found] of ratios) {
     const theirs = codecs[method]!;
     const seconds = (way: "encode" | "decode", engine: string): number =>
