@@ -7,7 +7,8 @@ import { test } from "node:test";
 import { assertEquals } from "@std/assert";
 import { type Running, type Runtime, start } from "../cli/_command.ts";
 import { temporaryDirectory } from "../migration/_migrate.ts";
-import { type QemuCommand, qemuCommand, type Version, versionOf } from "./fetch.ts";
+import { builtQemu } from "./build.ts";
+import { type QemuCommand, qemuCommand, type Version, versionOf, VERSIONS } from "./fetch.ts";
 import { buildGuest } from "./_guest.ts";
 import { type MigrationOptions, Qemu, type QemuOptions } from "./_qemu.ts";
 import { within } from "./_wait.ts";
@@ -182,6 +183,22 @@ export function sendArgs(version: Version, options: TransferOptions): string[] {
   const wire = ["--method", options.method ?? "none", "--channels", `${options.channels ?? 2}`];
   return ["--sync", sync, ...wire, ...options.args ?? []];
 }
+
+/** A QEMU, and the methods that it is tested with. */
+export interface Subject {
+  qemu: QemuOptions;
+  methods: string[];
+}
+
+const built = builtQemu();
+
+/** The QEMUs that there are; the one that has the methods of others only where it was built. */
+export const SUBJECTS: Subject[] = [
+  ...VERSIONS.map((version) => ({ qemu: { version }, methods: ["none", "zlib", "zstd"] })),
+  ...built === undefined
+    ? []
+    : [{ qemu: { version: "10.0", program: built } as const, methods: ["qpl", "uadk", "qatzip"] }],
+];
 
 /**
  * A test with QEMUs of a version; skipped where that was not fetched.

@@ -9,6 +9,7 @@
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
+import process from "node:process";
 import { fetchAccelerators } from "../../native-shim/fetch_accelerators.ts";
 import { ownSource, PrivateApt } from "../../native-shim/private_apt.ts";
 import { installDebianPackages, root, runTool } from "../_tools.ts";
@@ -123,7 +124,7 @@ function build(directory: string): void {
   fs.renameSync(`${program}.partial`, program);
 }
 
-if (import.meta.main && builtQemu() === undefined) {
+function buildWithDependencies(): void {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), "multifd-build-qemu-"));
   try {
     installDebianPackages(PACKAGES);
@@ -135,4 +136,13 @@ if (import.meta.main && builtQemu() === undefined) {
     fs.rmSync(directory, { recursive: true, force: true });
   }
 }
-if (import.meta.main) console.log(`QEMU ${versionOf(builtQemu()!)}`);
+
+if (import.meta.main) {
+  try {
+    if (builtQemu() === undefined) buildWithDependencies();
+    console.log(`QEMU ${versionOf(builtQemu()!)}`);
+  } catch (error) {
+    console.error((error as Error).message);
+    process.exitCode = 1;
+  }
+}

@@ -1,8 +1,7 @@
 /** A paused guest from QEMU to recv, from its directory to QEMU by send, and again. */
 import { assert, assertEquals } from "@std/assert";
 import { builtQemu } from "./build.ts";
-import { type QemuCommand, type Version, VERSIONS } from "./fetch.ts";
-import { type Block, imageHash, qemuTest } from "./_lab.ts";
+import { type Block, imageHash, qemuTest, SUBJECTS } from "./_lab.ts";
 import type { QemuMigration } from "./_qemu.ts";
 
 const CHANNELS = [1, 2, 4, 16];
@@ -13,12 +12,11 @@ const PAIRS = [
   { saver: "bun", restorer: "deno", args: ["--transport", "runtime", "--engine", "builtin"] },
 ] as const;
 
-/** Tests of some methods with each number of channels. */
-function testMatrix(version: Version, methods: string[], program?: QemuCommand): void {
+for (const { qemu, methods } of SUBJECTS) {
   const rows = methods.flatMap((method) => CHANNELS.map((channels) => ({ method, channels })));
-  const qemu = program === undefined ? { version } : { version, program };
   for (const { method, channels } of rows) {
-    qemuTest(version, `${method} over ${channels} channels, there and back`, async (lab) => {
+    const name = `${method} over ${channels} channels, there and back`;
+    qemuTest(qemu.version, name, async (lab) => {
       let source = await lab.running(qemu);
       await source.execute("stop");
       const memory = await source.memoryHash(lab.path("memory"));
@@ -33,18 +31,15 @@ function testMatrix(version: Version, methods: string[], program?: QemuCommand):
       assertEquals(saved[1], saved[0]);
       assertEquals(saved[2], saved[0]);
       assertEquals(imageHash(lab.path("last")), memory);
-    }, program);
+    }, qemu.program);
   }
 }
 
-for (const version of VERSIONS) testMatrix(version, ["none", "zlib", "zstd"]);
-// Debian's QEMU has none of them: only where deno task build:qemu has made one
 const built = builtQemu();
 if (built !== undefined) {
-  testMatrix("10.0", ["qpl", "uadk", "qatzip"], built);
-  const simulated = { ...built, env: { ...built.env, SIMULATED_UADK: "1" } };
+  const program = { ...built, env: { ...built.env, SIMULATED_UADK: "1" } };
   qemuTest("10.0", "uadk on a simulated device, there and back", async (lab) => {
-    const qemu = { version: "10.0", program: simulated } as const;
+    const qemu = { version: "10.0", program } as const;
     const source = await lab.running(qemu);
     await source.execute("stop");
     const memory = await source.memoryHash(lab.path("memory"));
@@ -57,5 +52,5 @@ if (built !== undefined) {
     const restored = await lab.restore("vm", "bun", qemu, compressing);
     assertEquals(await restored.memoryHash(lab.path("memory")), memory);
     assertEquals(await lab.save(restored, "again", "bun", options), saved);
-  }, simulated);
+  }, program);
 }

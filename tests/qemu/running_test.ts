@@ -4,24 +4,26 @@ import process from "node:process";
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { VERSIONS } from "./fetch.ts";
 import { countRounds } from "./_guest.ts";
-import { qemuTest } from "./_lab.ts";
+import { qemuTest, SUBJECTS } from "./_lab.ts";
 import { SLOWLY } from "./_qemu.ts";
 import { until, within } from "./_wait.ts";
 
-for (const version of VERSIONS) {
-  for (const method of ["none", "zlib", "zstd"]) {
-    qemuTest(version, `a running guest is saved with ${method} and counts on`, async (lab) => {
-      const source = await lab.running({ version });
+for (const { qemu, methods } of SUBJECTS) {
+  for (const method of methods) {
+    qemuTest(qemu.version, `a running guest is saved with ${method} and counts on`, async (lab) => {
+      const source = await lab.running(qemu);
       await lab.save(source, "vm", "deno", { method });
       assertEquals(await source.state(), "postmigrate");
-      const target = await lab.restore("vm", "bun", { version }, { method });
+      const target = await lab.restore("vm", "bun", qemu, { method });
       assertEquals(await target.state(), "running");
       const before = countRounds(source.console);
       await target.guestGoesOn();
       assert(countRounds(source.console + target.console) > before);
-    });
+    }, qemu.program);
   }
+}
 
+for (const version of VERSIONS) {
   qemuTest(version, "a guest that cannot be saved goes on, and is saved again", async (lab) => {
     const source = await lab.running({ version });
     const recv = await lab.recv("bun", "--out", lab.path("vm"), "--method", "zstd");
