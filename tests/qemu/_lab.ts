@@ -200,6 +200,14 @@ export const SUBJECTS: Subject[] = [
     : [{ qemu: { version: "10.0", program: built } as const, methods: ["qpl", "uadk", "qatzip"] }],
 ];
 
+const versions = new Map<string, string | undefined>();
+
+/** What a QEMU says it is, asked once. */
+function knownVersion(program: QemuCommand): string | undefined {
+  if (!versions.has(program.command)) versions.set(program.command, versionOf(program));
+  return versions.get(program.command);
+}
+
 /**
  * A test with QEMUs of a version; skipped where that was not fetched.
  *
@@ -211,7 +219,7 @@ export function qemuTest(
   run: (lab: Lab) => Promise<void>,
   program: QemuCommand = qemuCommand(version),
 ): void {
-  const found = versionOf(program);
+  const found = knownVersion(program);
   const skip = found === undefined
     ? process.env[WHY_NOT] ?? `no QEMU ${version}: deno task test:qemu fetches it`
     : false;

@@ -13,9 +13,9 @@ import process from "node:process";
 import { fetchAccelerators } from "../../native-shim/fetch_accelerators.ts";
 import { ownSource, PrivateApt } from "../../native-shim/private_apt.ts";
 import { installDebianPackages, root, runTool } from "../_tools.ts";
-import { fetchQemus, type QemuCommand, qemuCommand, versionOf } from "./fetch.ts";
+import { fetchQemus, firmwareArgs, type QemuCommand, versionOf } from "./fetch.ts";
 
-/** The suite that has a QEMU with both methods, and a meson that is new enough for it. */
+/** The suite that has a QEMU with these methods, and a meson that is new enough for it. */
 const SUITE = "trixie";
 
 /** What QEMU is built with, by the file that tells. */
@@ -50,10 +50,8 @@ const accelerators = path.join(root, "native-shim", "vendor");
 /** How the QEMU that was built is run; undefined if none was. */
 export function builtQemu(): QemuCommand | undefined {
   if (!fs.existsSync(program)) return undefined;
-  // with the firmware of the fetched one, behind its --library-path, libraries and program
-  const { args } = qemuCommand("10.0");
   const env = { LD_LIBRARY_PATH: path.join(accelerators, "lib") };
-  return { command: program, args: args.slice(3), env };
+  return { command: program, args: firmwareArgs("10.0"), env };
 }
 
 /** A library as meson asks pkg-config for it. */

@@ -40,15 +40,23 @@ export interface QemuCommand {
   env: Record<string, string>;
 }
 
+function fetched(version: Version, name: string): string {
+  return path.join(vendor, version, name);
+}
+
+/** What tells a QEMU where the firmware of a fetched one is. */
+export function firmwareArgs(version: Version): string[] {
+  return DATA.flatMap((name) => ["-L", fetched(version, name)]);
+}
+
 /** The command that runs a fetched QEMU. */
 export function qemuCommand(version: Version): QemuCommand {
-  const from = (name: string): string => path.join(vendor, version, name);
-  const libraries = ["--library-path", [LIBC, LIBRARIES].map(from).join(":")];
-  const data = DATA.flatMap((name) => ["-L", from(name)]);
+  const libraries = [LIBC, LIBRARIES].map((name) => fetched(version, name)).join(":");
+  const program = fetched(version, PROGRAM);
   return {
-    command: from(`${LIBC}/ld-linux-x86-64.so.2`),
-    args: [...libraries, from(PROGRAM), ...data],
-    env: { QEMU_MODULE_DIR: from(`${LIBRARIES}/qemu`) },
+    command: fetched(version, `${LIBC}/ld-linux-x86-64.so.2`),
+    args: ["--library-path", libraries, program, ...firmwareArgs(version)],
+    env: { QEMU_MODULE_DIR: fetched(version, `${LIBRARIES}/qemu`) },
   };
 }
 
