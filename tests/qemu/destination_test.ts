@@ -42,8 +42,9 @@ interface Mismatch {
   says: RegExp;
 }
 
-/** The destination closes its connections, of which any may be the first to tell. */
-const LEFT = /Peer dropped (main )?channel|Destination closed the main channel/;
+/** The destination closes its connections, any of which tells first, or is gone before the last. */
+const LEFT =
+  /Peer dropped (main )?channel|Destination closed the main channel|Cannot connect channel \d/;
 const LEFT_OR_FAILED = new RegExp(`${LEFT.source}|Destination failed to take the migration`);
 
 const MISMATCHES: Mismatch[] = [
