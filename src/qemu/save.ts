@@ -38,7 +38,9 @@ const REASON_MS = 2000;
 const CLEAR_MS = 5000;
 /** What is said of an error that comes when the image has its name. */
 const KEPT = "; the image is complete nevertheless";
-/** How often QEMU is asked when all is received and its guest waits, in milliseconds. */
+/** What QEMU refuses a migration with while it clears up after one that it already calls over. */
+const CLEARING_UP = "duplicate yank instance";
+/** How often QEMU is asked when something waits for its answer, in milliseconds. */
 const HURRY_MS = 20;
 
 /** What {@linkcode saveVm} is told; the rest is as for `receive()`. */
@@ -190,10 +192,10 @@ async function migrate(
       options.onEvent?.(event);
     },
   });
-  receiving.then(() => over.abort(), listening.reject);
+  receiving.finally(() => over.abort()).catch(listening.reject);
   const watching = listening.promise.then(async (address) => {
     const uri = address.startsWith("unix:") ? address : `tcp:${address}`;
-    await qmp.execute("migrate", { uri });
+    await start(qmp, uri, over.signal);
     return await watch(qmp, over.signal, options.onEvent);
   });
   watching.catch((error) => stop.abort(error));
@@ -219,6 +221,20 @@ async function migrate(
 /** QEMU has another working directory. */
 function absolute(address: string): string {
   return address.startsWith("unix:") ? `unix:${path.resolve(address.slice(5))}` : address;
+}
+
+/** Starts QEMU's migration, if need be once it has cleared up after an earlier one. */
+async function start(qmp: QmpClient, uri: string, over: AbortSignal): Promise<void> {
+  const until = performance.now() + CLEAR_MS;
+  for (;;) {
+    try {
+      return void await qmp.execute("migrate", { uri });
+    } catch (error) {
+      const isClearingUp = error instanceof QemuError && error.facts.desc === CLEARING_UP;
+      if (!isClearingUp || over.aborted || performance.now() >= until) throw error;
+      await pause(HURRY_MS, over);
+    }
+  }
 }
 
 /** Asks until QEMU's migration is over. */

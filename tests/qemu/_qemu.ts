@@ -145,9 +145,14 @@ export class Qemu {
     });
   }
 
-  /** Starts a migration. */
+  /** Starts a migration, once it has cleared up after an earlier one: till then it refuses. */
   async migrate(uri: string, asChannels = false): Promise<void> {
-    await this.execute("migrate", addressArguments(uri, asChannels));
+    const start = (): Promise<boolean> =>
+      this.execute("migrate", addressArguments(uri, asChannels)).then(() => true, (error) => {
+        if (error.message === "duplicate yank instance") return false;
+        throw error;
+      });
+    await until("QEMU has cleared up", start);
   }
 
   /** Waits for a migration at an address, by default at any port; where that is. */

@@ -201,6 +201,33 @@ test("saveVm() throws QEMU's words when it refuses to migrate", async () => {
   });
 });
 
+test("saveVm() waits for a QEMU that still clears up after its last migration", async () => {
+  let refusals = 2;
+  const change = (qemu: FakeQemu): void => {
+    qemu.handlers.set("migrate", (_, usual) => {
+      return refusals-- > 0 ? refusal("duplicate yank instance") : usual();
+    });
+  };
+  await withQemu(change, async ({ qemu, save }) => {
+    await save();
+    assertEquals(qemu.changes.filter((name) => name === "migrate").length, 3);
+  });
+});
+
+test("saveVm() does not start a QEMU's migration once it is told to end", async () => {
+  const cancel = new AbortController();
+  const change = (qemu: FakeQemu): void => {
+    qemu.handlers.set("migrate", () => {
+      cancel.abort();
+      return refusal("duplicate yank instance");
+    });
+  };
+  await withQemu(change, async ({ qemu, save }) => {
+    await assertRejects(() => save({ signal: cancel.signal }), CancelledError);
+    assertEquals(qemu.changes.filter((name) => name === "migrate").length, 1);
+  });
+});
+
 test("saveVm() throws QEMU's words when its migration fails", async () => {
   const desc = "Unable to write to socket: No route to host";
   const change = (qemu: FakeQemu): void => {
