@@ -61,7 +61,7 @@ export const CODEC_SYMBOLS = {
 } as const satisfies NativeSymbols;
 
 /** The ABI of io.h that is expected: IO_ABI. */
-export const IO_ABI = 8;
+export const IO_ABI = 9;
 
 /** io.h. */
 export const IO_SYMBOLS = {
@@ -80,6 +80,8 @@ export const IO_SYMBOLS = {
     parameters: [/* host */ "buffer", /* port */ "i32", /* timeout_ms */ "i32"],
     result: "i32",
   },
+  net_connect_begin: { parameters: [/* host */ "buffer", /* port */ "i32"], result: "i32" },
+  net_connect_end: { parameters: [/* fd */ "i32"], result: "i32" },
   net_recv: {
     parameters: [
       /* fd */ "i32",

@@ -181,13 +181,21 @@ static int64_t milliseconds(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+/* Begins to connect; the socket. */
+static int32_t begin_to(const struct sockaddr *address, socklen_t length)
+{
+	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd >= 0 && (connect(fd, address, length) == 0 || errno == EINPROGRESS))
+		return fd;
+	return give_up(fd);
+}
+
 /* Waits until a socket that connects has done so; 0, or errno. */
 static int wait_connected(int fd, int32_t timeout_ms)
 {
 	struct pollfd ready = { .fd = fd, .events = POLLOUT };
 	int64_t end = milliseconds() + timeout_ms;
-	socklen_t size = sizeof(int);
-	int error = 0;
 
 	for (;;) {
 		int64_t left = timeout_ms > 0 ? end - milliseconds() : -1;
@@ -196,31 +204,42 @@ static int wait_connected(int fd, int32_t timeout_ms)
 		if (found == 0)
 			return ETIMEDOUT;
 		if (found > 0)
-			break;
+			return 0;
 		if (errno != EINTR)
 			return errno;
 	}
-	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0 ? errno : error;
+}
+
+int32_t net_connect_end(int32_t fd)
+{
+	struct pollfd ready = { .fd = fd, .events = POLLOUT };
+	socklen_t size = sizeof(int);
+	int error = 0;
+	int flags;
+
+	if (poll(&ready, 1, 0) == 0)
+		return -EAGAIN;
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
+		return -errno;
+	if (error != 0)
+		return -error;
+	flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
+		return -errno;
+	set_up_connection(fd);
+	return 0;
 }
 
 static int32_t connect_to(const struct sockaddr *address, socklen_t length, int32_t timeout_ms)
 {
-	int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int flags;
+	int32_t fd = begin_to(address, length);
 
 	if (fd < 0)
-		return -errno;
-	if (connect(fd, address, length) < 0) {
-		if (errno == EINPROGRESS)
-			errno = wait_connected(fd, timeout_ms);
-		if (errno != 0)
-			return give_up(fd);
-	}
-	flags = fcntl(fd, F_GETFL);
-	if (flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
-		return give_up(fd);
-	set_up_connection(fd);
-	return fd;
+		return fd;
+	errno = wait_connected(fd, timeout_ms);
+	if (errno == 0)
+		errno = -net_connect_end(fd);
+	return errno == 0 ? fd : give_up(fd);
 }
 
 /* Unlike one of TCP, such a socket does not go on by itself where the listener's queue is full. */
@@ -238,6 +257,27 @@ static int32_t connect_unix(const struct sockaddr_un *address, int32_t timeout_m
 			return -ETIMEDOUT;
 		nanosleep(&pause, NULL);
 	}
+}
+
+int32_t net_connect_begin(const char *host, int32_t port)
+{
+	struct addrinfo *found = NULL;
+	int32_t result;
+
+	if (port < 0) {
+		struct sockaddr_un address;
+
+		result = fill_unix(&address, host);
+		if (result < 0)
+			return result;
+		return begin_to((const struct sockaddr *)&address, sizeof(address));
+	}
+	result = resolve(host, port, AI_NUMERICHOST, &found);
+	if (result < 0)
+		return result;
+	result = begin_to(found->ai_addr, found->ai_addrlen);
+	freeaddrinfo(found);
+	return result;
 }
 
 int32_t net_connect(const char *host, int32_t port, int32_t timeout_ms)

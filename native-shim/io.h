@@ -12,7 +12,7 @@
 #define IO_EXPORT __attribute__((visibility("default")))
 
 /* Changes whenever a caller must: the loader refuses another. */
-#define IO_ABI 8
+#define IO_ABI 9
 
 /* Most bytes of a call: results are 32 bits, and no packet is near this. */
 #define IO_MAX_SIZE (64u * 1024u * 1024u)
@@ -40,6 +40,15 @@ IO_EXPORT int32_t net_accept(int32_t fd);
 
 /* Connects to host and port, or to a unix path where port is below zero. */
 IO_EXPORT int32_t net_connect(const char *host, int32_t port, int32_t timeout_ms);
+
+/*
+ * The same for a thread that may not block, and for hosts given as numbers only: begins, and
+ * gives the socket, or -EAGAIN where a unix listener's queue is full. net_connect_end() tells
+ * how it went: 0 where it is connected, after which it is a socket like any other, and -EAGAIN
+ * where it is not yet. Whatever it tells, the socket is the caller's to close.
+ */
+IO_EXPORT int32_t net_connect_begin(const char *host, int32_t port);
+IO_EXPORT int32_t net_connect_end(int32_t fd);
 
 /*
  * Receives size bytes, fewer only at the end of the stream, and into ahead what has come

@@ -17,6 +17,7 @@ import type { MemoryImage } from "../ram/memory_image.ts";
 import type { RamSource } from "../ram/target.ts";
 import { type Address, parseAddress } from "../transport/address.ts";
 import type { Connection } from "../transport/connection.ts";
+import { connectPolled, isNumeric } from "../transport/native_connect.ts";
 import { connect } from "../transport/runtime.ts";
 import type { TlsOptions } from "../transport/tls_credentials.ts";
 import { type Transport, usesNative } from "./transports.ts";
@@ -161,11 +162,15 @@ export async function send(options: SendOptions): Promise<MigrationInfo> {
       forWriting: false,
       isEncrypted: openTls !== undefined,
     });
+    // the runtime's own sockets are slow to load
+    const openMain: Open = isNative && isNumeric(to)
+      ? (name, signal) => connectPolled(to, name, signal)
+      : open;
     const workers = new ChannelWorkers();
     if (isNative) {
       workers.start(channels);
-      // the main channel's sockets are loaded while the threads start, and not after them
-      nodeNet();
+      // while the threads start, and not after them
+      if (openMain === open) nodeNet();
     }
     return await new Sender({
       source,
@@ -176,7 +181,7 @@ export async function send(options: SendOptions): Promise<MigrationInfo> {
       timeout,
       sync: options.sync ?? "round",
       machine: options.machine ?? source.machine ?? "none",
-      openMain: (signal) => open("main channel", signal),
+      openMain: (signal) => openMain("main channel", signal),
       makeChannel: (id, work, sendZeroPages, signal) =>
         isNative
           ? new SendingChannelInWorker(

@@ -9,16 +9,21 @@ import type { Connection } from "./connection.ts";
  * How long a thread that may not block sleeps when nothing has come, in milliseconds: at
  * first, and at most. Looking costs: a look each millisecond made Deno 7 % slower.
  */
-const POLL_MS = 1;
+export const POLL_MS = 1;
 const MAX_POLL_MS = 50;
 const PIECE = 256 * 1024;
-/** Reads that need no waiting, after which everything else has its turn. */
-const READS_IN_A_ROW = 16;
+/** How long reads and writes that need no waiting keep everything else from its turn, in ms. */
+const TURN_MS = 20;
 /** How far a read may go beyond what was asked for: a packet's header with 4 KiB pages. */
 const READ_AHEAD = 1344;
 const SHUTDOWN_SENDING = 1;
 /** As net_shutdown() takes it. */
 export const SHUTDOWN_BOTH = 2;
+
+/** The next wait of a thread that looks again and again, in milliseconds. */
+export function longerPatience(patience: number): number {
+  return Math.min(2 * patience, MAX_POLL_MS);
+}
 
 /** Lets everything else have its turn for so long. */
 export function sleep(milliseconds: number): Promise<void> {
@@ -154,7 +159,7 @@ export class PolledConnection implements Connection {
   #isLent = false;
   #isClosed = false;
   #reads = 0;
-  #readsInARow = 0;
+  #turnBegan = performance.now();
   #piece: Uint8Array | undefined;
   #written: Promise<void> = Promise.resolve();
   #wake: (() => void) | undefined;
@@ -185,19 +190,26 @@ export class PolledConnection implements Connection {
         const read = this.#io.net_recv_some(this.fd, into, into.length);
         if (read >= 0) {
           this.bytesRead += read;
-          if (++this.#readsInARow % READS_IN_A_ROW === 0) await sleep(0);
+          await this.#giveWay();
           return read;
         }
-        this.#readsInARow = 0;
         const code = errorName(read);
         if (code !== "EAGAIN") throw new PeerClosedError(`Peer dropped ${this.name}`, { code });
         const isPoked = await this.#sleep(patience);
-        patience = isPoked ? POLL_MS : Math.min(2 * patience, MAX_POLL_MS);
+        this.#turnBegan = performance.now();
+        patience = isPoked ? POLL_MS : longerPatience(patience);
       }
     } finally {
       this.#reads--;
       if (this.#isDropped) this.#close();
     }
+  }
+
+  /** Lets everything else have its turn where this has had the thread for long. */
+  async #giveWay(): Promise<void> {
+    if (performance.now() - this.#turnBegan < TURN_MS) return;
+    await sleep(0);
+    this.#turnBegan = performance.now();
   }
 
   /** Looks at once, and then as often as at first: somebody knows that something is coming. */
@@ -254,12 +266,13 @@ export class PolledConnection implements Connection {
       if (sent >= 0) {
         at += sent;
         this.bytesWritten += sent;
+        await this.#giveWay();
         continue;
       }
       const code = errorName(sent);
       if (code !== "EAGAIN") throw new PeerClosedError(`Peer dropped ${this.name}`, { code });
       await sleep(patience);
-      patience = Math.min(2 * patience, MAX_POLL_MS);
+      patience = longerPatience(patience);
     }
   }
 
@@ -293,7 +306,12 @@ export class PolledConnection implements Connection {
 export function connectNatively(address: Address, name: string, timeout: number): number {
   const [host, port] = nativePlace(address);
   const fd = nativeIo().net_connect(host, port, timeout);
-  if (fd >= 0) return fd;
-  const code = errorName(fd);
-  throw new PeerClosedError(`Cannot connect ${name} to ${formatAddress(address)}`, { code });
+  if (fd < 0) throw notConnected(address, name, fd);
+  return fd;
+}
+
+/** The error of a connection that did not come to stand. */
+export function notConnected(address: Address, name: string, result: number): PeerClosedError {
+  const code = errorName(result);
+  return new PeerClosedError(`Cannot connect ${name} to ${formatAddress(address)}`, { code });
 }

@@ -2,6 +2,8 @@
 #include "../../native-shim/io.h"
 #include "check.h"
 
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -197,6 +199,7 @@ static void full_queue(void)
 	second = net_connect(address.sun_path, -1, 50);
 	setitimer(ITIMER_REAL, &never, NULL);
 	check(second == -ETIMEDOUT, "the second: %d", second);
+	check(net_connect_begin(address.sun_path, -1) == -EAGAIN, "the second, not blocking");
 	acceptor = fork();
 	check(acceptor >= 0, "fork: %d", errno);
 	if (acceptor == 0) {
@@ -209,6 +212,39 @@ static void full_queue(void)
 	unlink(address.sun_path);
 	close(first);
 	close(second);
+	close(listener);
+}
+
+/* Connections that are begun, and stand, are refused, or do neither as long as there is no room. */
+static void begun(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET };
+	socklen_t length = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+	int32_t fds[3], port;
+	uint8_t byte = 7;
+
+	doing = "net_connect_begin() and net_connect_end()";
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	check(bind(listener, (const struct sockaddr *)&address, length) == 0, "bind: %d", errno);
+	port = net_port(listener);
+	fds[0] = net_connect_begin("127.0.0.1", port);
+	check(fds[0] >= 0, "refused later: %d", fds[0]);
+	check(net_connect_end(fds[0]) == -ECONNREFUSED, "refused");
+	close(fds[0]);
+	/* one may wait, and the kernel keeps silent to those behind */
+	check(listen(listener, 0) == 0, "listen: %d", errno);
+	for (uint32_t i = 0; i < 3; i++) {
+		fds[i] = net_connect_begin("127.0.0.1", port);
+		check(fds[i] >= 0, "begin: %d", fds[i]);
+	}
+	check(net_connect_end(fds[0]) == 0, "stands");
+	check((fcntl(fds[0], F_GETFL) & O_NONBLOCK) == 0, "blocks now");
+	check(net_send(fds[0], &byte, 1, NULL, 0) == 0, "is used");
+	check(net_connect_end(fds[2]) == -EAGAIN, "no room");
+	check(net_connect_begin("localhost", port) == -EHOSTUNREACH, "a name");
+	for (uint32_t i = 0; i < 3; i++)
+		close(fds[i]);
 	close(listener);
 }
 
@@ -237,6 +273,7 @@ int main(void)
 	piece_by_piece();
 	polled();
 	full_queue();
+	begun();
 	bad_calls();
 	printf("%lu checks\n", checks);
 	return 0;

@@ -3,15 +3,18 @@ import os from "node:os";
 import path from "node:path";
 import process from "node:process";
 import { test } from "node:test";
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { nativeIo } from "../../ffi/io.ts";
 import { parseAddress } from "../../src/transport/address.ts";
+import { PeerClosedError } from "../../src/errors.ts";
 import type { Connection } from "../../src/transport/connection.ts";
 import {
   BlockingConnection,
   connectNatively,
+  nativePlace,
   PolledConnection,
 } from "../../src/transport/native.ts";
+import { connectPolled, isNumeric } from "../../src/transport/native_connect.ts";
 import { listenNatively } from "../../src/transport/native_listener.ts";
 import { same } from "../methods/_pages.ts";
 import { Random } from "../_random.ts";
@@ -20,6 +23,8 @@ import { Random } from "../_random.ts";
 const MOST_UNREAD = 60_000;
 /** Around the room ahead of a read, 1344 bytes, and packets' sizes. */
 const SIZES = [1, 2, 17, 255, 512, 1343, 1344, 1345, 2688, 4096, 20_000];
+
+const UNIX = `unix:${path.join(os.tmpdir(), `multifd-${process.pid}`)}`;
 
 interface Pair {
   reader: BlockingConnection;
@@ -143,7 +148,7 @@ test("listenNatively() looks for nobody while a thread waits, and for all once i
   for (const socket of sockets) nativeIo().io_close(socket);
 });
 
-for (const address of ["127.0.0.1:0", `unix:${path.join(os.tmpdir(), `multifd-${process.pid}`)}`]) {
+for (const address of ["127.0.0.1:0", UNIX]) {
   test(`a thread that waits for a connection to ${address.split(":")[0]} wakes when nobody is wanted any more`, async () => {
     const ended = Promise.withResolvers<number>();
     const closed = Promise.withResolvers<void>();
@@ -163,3 +168,60 @@ for (const address of ["127.0.0.1:0", `unix:${path.join(os.tmpdir(), `multifd-${
     assertEquals(await ended.promise, 1);
   });
 }
+
+for (const to of ["127.0.0.1:0", UNIX]) {
+  test(`connectPolled() connects to ${to.split(":")[0]}, and its connection does not block`, async () => {
+    const accepted = Promise.withResolvers<Connection>();
+    const listener = listenNatively(parseAddress(to), accepted.resolve, accepted.reject);
+    const address = parseAddress(listener.address);
+    assert(isNumeric(address));
+    const mine = await connectPolled(address, "mine", new AbortController().signal);
+    const theirs = await accepted.promise;
+    await mine.write(Uint8Array.of(1, 2), Uint8Array.of(3));
+    const read = new Uint8Array(3);
+    assertEquals(await theirs.read(read), 3);
+    assertEquals(read, Uint8Array.of(1, 2, 3));
+    const answer = mine.readSome();
+    await theirs.write(Uint8Array.of(4));
+    assertEquals(await answer, Uint8Array.of(4));
+    assertEquals([mine.bytesWritten, mine.bytesRead], [3, 1]);
+    listener.close();
+    for (const connection of [mine, theirs]) connection.destroy();
+    const refused = await assertRejects(
+      () => connectPolled(address, "main channel", new AbortController().signal),
+      PeerClosedError,
+    );
+    assertMatch(refused.message, /Cannot connect main channel to .*(ECONNREFUSED|ENOENT)/);
+  });
+}
+
+test("connectPolled() waits for room in a listener's queue, until it is told to give up", async () => {
+  const listener = listenNatively(parseAddress(UNIX), () => {}, () => {});
+  const address = parseAddress(listener.address);
+  const cancel = new AbortController();
+  // nobody accepts before this thread has its turn
+  const begun: number[] = [];
+  for (let fd = 0; fd >= 0;) {
+    fd = nativeIo().net_connect_begin(...nativePlace(address));
+    if (fd >= 0) begun.push(fd);
+  }
+  const late = connectPolled(address, "late", new AbortController().signal);
+  const given = connectPolled(address, "given up", cancel.signal);
+  const reason = new Error("enough");
+  cancel.abort(reason);
+  assertEquals(await given.catch((error) => error), reason);
+  (await late).destroy();
+  listener.close();
+  for (const fd of begun) nativeIo().io_close(fd);
+});
+
+test("isNumeric() knows a host's name from its number", () => {
+  const hosts = ["localhost:1", "host.example:1", "a1:1", "10.0.0.1:1", "[fe80::1%eth0]:1"];
+  assertEquals(hosts.map((host) => isNumeric(parseAddress(host))), [
+    false,
+    false,
+    false,
+    true,
+    true,
+  ]);
+});
