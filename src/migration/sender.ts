@@ -102,6 +102,7 @@ export class Sender {
   #startedAt = 0;
   #setupAt = 0;
   #completeAt = 0;
+  #mayShut = false;
   #isSent = false;
   #answers = 0;
 
@@ -178,18 +179,22 @@ export class Sender {
     this.#stage = "the destination to take pages";
     await sent;
     source.verifyUnchanged();
-    // at once: each piece that comes alone is a wait more for a destination
     const tail = source.deviceState ?? emptyVmTail();
-    await main.write(joined([
+    // at once: each piece that comes alone is a wait more for a destination
+    let piece = joined([
       this.#writer.ramPartEnd(),
       this.#writer.ping(PING_ALL_PAGES),
       this.#writer.ramEnd(),
       tail.subarray(0, PIECE),
-    ]));
+    ]);
     // over a slow link each is a sign of progress
     for (let at = PIECE; at < tail.length; at += PIECE) {
-      await main.write(tail.subarray(at, at + PIECE));
+      await main.write(piece);
+      piece = tail.subarray(at, at + PIECE);
     }
+    // a quick destination answers before this thread has heard that the last bytes are out
+    this.#mayShut = true;
+    await main.write(piece);
     this.#endRound();
     this.#endRound();
     this.#isSent = true;
@@ -266,7 +271,7 @@ export class Sender {
         if (message.type === "pong" && message.value === PING_ALL_PAGES) this.#allHeld.resolve();
         if (message.type !== "shut") continue;
         if (message.status !== 0) throw shutError(message.status);
-        if (!this.#isSent) {
+        if (!this.#mayShut) {
           throw new ProtocolError("Destination says SHUT 0 before everything was sent", {
             channel: "main",
           });

@@ -14,8 +14,11 @@ import {
   type SendOptions,
   TimedOutError,
 } from "../../mod.ts";
+import { makeCounters } from "../../src/channels/counters.ts";
 import { methodByName } from "../../src/methods/registry.ts";
+import { Sender, type SenderChannel } from "../../src/migration/sender.ts";
 import { encodeReturnPathMessage } from "../../src/protocol/return_path.ts";
+import type { Connection } from "../../src/transport/connection.ts";
 import { mixedPages, sharedPages, startReceiver, TRANSPORTS } from "./_migrate.ts";
 
 const image = new MemoryImage({ "pc.ram": sharedPages(300, 4096, 1) });
@@ -169,6 +172,70 @@ test("receive() ends with the caller's signal, and its source hears of it", asyn
   const failed = assertRejects(() => sent, PeerFailedError, "SHUT 1");
   await assertRejects(() => receiver.received, CancelledError);
   await failed;
+});
+
+/** A main channel whose destination answers SHUT while one of its writes is under way. */
+class QuickDestination implements Connection {
+  name = "main channel";
+  bytesRead = 0;
+  bytesWritten = 0;
+  #writesBefore: number;
+  readonly #answer = Promise.withResolvers<Uint8Array>();
+
+  constructor(writesBefore: number) {
+    this.#writesBefore = writesBefore;
+  }
+
+  async write(): Promise<void> {
+    if (this.#writesBefore-- !== 0) return;
+    this.#answer.resolve(shut(0));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+
+  readSome(): Promise<Uint8Array> {
+    return this.#answer.promise;
+  }
+
+  read(): never {
+    throw new Error("not used");
+  }
+
+  end(): void {}
+  destroy(): void {}
+}
+
+test("Sender takes an answer that comes before it has heard that its last bytes are out", async () => {
+  const channel: SenderChannel = {
+    counters: makeCounters(0),
+    engineCounts: undefined,
+    setUp: () => Promise.resolve(),
+    start: () => ({ begun: Promise.resolve(), sent: Promise.resolve() }),
+    destroy() {},
+    close: () => Promise.resolve(),
+  };
+  const sendOver = async (main: Connection): Promise<string> => {
+    const sender = new Sender({
+      source: image,
+      method: "none",
+      engine: "none",
+      channels: 1,
+      sync: "round",
+      pageSize: 4096,
+      machine: "none",
+      openMain: () => Promise.resolve(main),
+      makeChannel: () => channel,
+      transport: "runtime",
+      timeout: 1000,
+    });
+    return (await sender.run()).status;
+  };
+  // it writes three times: how the stream begins, the blocks, and all that follows the pages
+  await assertRejects(
+    () => sendOver(new QuickDestination(1)),
+    ProtocolError,
+    "SHUT 0 before everything was sent",
+  );
+  assertEquals(await sendOver(new QuickDestination(2)), "completed");
 });
 
 test("send() cleans up the channels before the one whose set-up fails, and reports it", async () => {
