@@ -70,7 +70,7 @@ export const IO_SYMBOLS = {
     parameters: [/* error */ "i32", /* text */ "buffer", /* room */ "u32"],
     result: "void",
   },
-  thread_id: { parameters: [], result: "i32" },
+  thread_begin: { parameters: [], result: "i32" },
   thread_is_alive: { parameters: [/* id */ "i32"], result: "i32" },
   net_listen: { parameters: [/* host */ "buffer", /* port */ "i32"], result: "i32" },
   net_port: { parameters: [/* fd */ "i32"], result: "i32" },

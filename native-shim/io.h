@@ -22,8 +22,12 @@ IO_EXPORT uint32_t io_abi(void);
 /* The name of an errno, e.g. "ENOSPC", NUL-terminated, cut to room bytes. */
 IO_EXPORT void io_error_name(int32_t error, char *text, uint32_t room);
 
-/* The thread that calls, and whether one of this process is still there: 1 or 0. */
-IO_EXPORT int32_t thread_id(void);
+/*
+ * Makes the calling thread one for channels, which does not take a core from who runs when it
+ * wakes, unless somebody gave it a policy; its id. And whether one of this process is still
+ * there: 1 or 0.
+ */
+IO_EXPORT int32_t thread_begin(void);
 IO_EXPORT int32_t thread_is_alive(int32_t id);
 
 /* Listens on host and port (0: any), or on a unix path where port is below zero. */

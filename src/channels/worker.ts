@@ -82,5 +82,5 @@ thread.onmessage = ({ data: settings }: MessageEvent<WorkerSettings>) => {
     else take(data);
   };
   // before there is anything to do: a spare worker has loaded everything when its channel comes
-  thread.postMessage({ type: "started", thread: nativeIo().thread_id() } satisfies WorkerStart);
+  thread.postMessage({ type: "started", thread: nativeIo().thread_begin() } satisfies WorkerStart);
 };

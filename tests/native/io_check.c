@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -248,6 +249,30 @@ static void begun(void)
 	close(listener);
 }
 
+/* Runs thread_begin() in a process of its own; the policy behind it. */
+static int policy_after(int policy)
+{
+	const struct sched_param none = { 0 };
+	int status;
+	pid_t child = fork();
+
+	check(child >= 0, "fork: %d", errno);
+	if (child == 0) {
+		if (sched_setscheduler(0, policy, &none) < 0 || thread_begin() != gettid())
+			_exit(255);
+		_exit(sched_getscheduler(0));
+	}
+	check(waitpid(child, &status, 0) == child && WIFEXITED(status), "waitpid: %d", errno);
+	return WEXITSTATUS(status);
+}
+
+static void policies(void)
+{
+	doing = "thread_begin()";
+	check(policy_after(SCHED_OTHER) == SCHED_BATCH, "it does not push others aside");
+	check(policy_after(SCHED_IDLE) == SCHED_IDLE, "what somebody chose stays");
+}
+
 static void bad_calls(void)
 {
 	struct pair pair = open_pair();
@@ -274,6 +299,7 @@ int main(void)
 	polled();
 	full_queue();
 	begun();
+	policies();
 	bad_calls();
 	printf("%lu checks\n", checks);
 	return 0;
