@@ -2,7 +2,7 @@
 
 /** Each file of this folder, and the SHA-256 that it must have where it is fetched. */
 export const SOURCES: Readonly<Record<string, string>> = {
-  Makefile: "92537f7e8db4cf6877757994ef3cd13d55d3118a3697f148bced5dfc0866242f",
+  Makefile: "21de3864e4af749d46c383c20b467bb7542da6e0269db23a1247d207d1459bbe",
   "codec.h": "86798e154f21d1f18d51e2e367d1105cf924041b38e236d722dab913ec48fe8a",
   "common.h": "8b34f131a81cb2ebc87da0732b17cf3dea7fb1bb4c3c5e60dafabe9e11e2013d",
   "counts.h": "b7a0f09dffadef7942d5d6e2b2feaf95878901383626dd00b04318c191135a01",

@@ -47,6 +47,10 @@ if ("Deno" in globalThis) {
       assertMatch(readelf(object, "--dynamic"), /\bBIND_NOW\b/);
     });
 
+    test(`${object}: it stays, whichever thread closes it last`, options, () => {
+      assertMatch(readelf(object, "--dynamic"), /\bNODELETE\b/);
+    });
+
     test(`${object}: nothing that can be written can be executed`, options, () => {
       const headers = readelf(object, "--program-headers");
       assertMatch(headers, /^ +GNU_STACK .* RW +0x/m);
