@@ -6,6 +6,9 @@ import type { CommandOptions, QmpClient } from "./qmp.ts";
 /** How often QEMU is asked, in milliseconds. */
 export const POLL_MS = 200;
 
+/** The same for what takes a moment. */
+const CLEANUP_MS = 10;
+
 /** QEMU's answer to `query-migrate`, in its own names: `total-time`, `downtime`, `ram`, ... */
 export interface QemuMigration {
   /** E.g. `active`, `completed`, `failed`; `none` before the first. */
@@ -47,6 +50,24 @@ export async function waitForGuest(
     const state = await queryGuest(qmp, { timeout });
     if (isAsHoped(state) || performance.now() >= until) return state;
     await pause(POLL_MS);
+  }
+}
+
+/**
+ * Waits until QEMU has put away a migration that it calls over: it does so a moment later, by the
+ * settings that it finds then, and without multifd it would forget its channels' threads.
+ */
+export async function waitForCleanup(qmp: QmpClient, timeout: number): Promise<void> {
+  const until = performance.now() + timeout;
+  try {
+    for (;;) {
+      const instances = await qmp.queryList("query-yank", { timeout });
+      const isThere = instances.some(({ type }) => type === "migration");
+      if (!isThere || performance.now() >= until) return;
+      await pause(CLEANUP_MS);
+    }
+  } catch {
+    // a QEMU that does not know, or is no more, is not waited for
   }
 }
 

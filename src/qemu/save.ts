@@ -28,6 +28,7 @@ import {
   type QemuMigration,
   queryGuest,
   queryMigration,
+  waitForCleanup,
   waitForGuest,
 } from "./migration_status.ts";
 import { QmpClient } from "./qmp.ts";
@@ -134,6 +135,7 @@ export async function saveVm(options: SaveOptions): Promise<SavedVm> {
       if (error instanceof MultifdError) error.locate({ guest: await guestAfter(qmp, before) });
       throw error;
     } finally {
+      await waitForCleanup(qmp, CLEAR_MS);
       const message = await settings.putBack(CLEAR_MS);
       if (message !== undefined) options.onEvent?.({ type: "warning", message });
     }

@@ -214,6 +214,24 @@ test("saveVm() waits for a QEMU that still clears up after its last migration", 
   });
 });
 
+for (const outcome of ["is saved", "fails"]) {
+  test(`saveVm() puts settings back once QEMU has put a migration away that ${outcome}`, async () => {
+    let looks = 2;
+    const change = (qemu: FakeQemu): void => {
+      qemu.handlers.set("query-yank", () => {
+        const chardev = { type: "chardev", id: "monitor" };
+        return { return: looks-- > 0 ? [chardev, { type: "migration" }] : [chardev] };
+      });
+    };
+    await withQemu(change, async ({ qemu, save }) => {
+      if (outcome === "is saved") await save();
+      else await assertRejects(() => save({ maxRam: 4096 }), ProtocolError);
+      const last = qemu.commands.map(([name]) => name).slice(-4);
+      assertEquals(last, ["query-yank", "query-yank", "query-yank", "migrate-set-capabilities"]);
+    });
+  });
+}
+
 test("saveVm() does not start a QEMU's migration once it is told to end", async () => {
   const cancel = new AbortController();
   const change = (qemu: FakeQemu): void => {
