@@ -23,6 +23,8 @@ export interface Move {
 /** A move among others. */
 export interface Run extends Move {
   round: number;
+  /** Which run of the round it was, from 0. */
+  place: number;
   method: string;
   channels: number;
   program: string;
@@ -38,16 +40,37 @@ export interface Program {
   run(isCheck: boolean): Promise<Move>;
 }
 
-/** Runs all programs, round by round, after a first round that checks them and does not count. */
+/**
+ * Runs all programs, round by round, after a first round that checks them and does not count.
+ * Those of one method and number of channels are neighbours. The runs come back by program.
+ */
 export async function interleave(programs: readonly Program[], runs: number): Promise<Run[]> {
-  const all: Run[] = [];
+  const runsOf = new Map<Program, Run[]>(programs.map((program) => [program, []]));
+  const groups = [
+    ...Map.groupBy(programs, ({ method, channels }) => `${method} x${channels}`).values(),
+  ];
   for (let round = 0; round <= runs; round++) {
     tell(round === 0 ? "comparing what arrives with the image" : `round ${round} of ${runs}`);
-    for (const program of programs) {
+    const order = groups.flatMap((group) => inOrder(group, round));
+    for (const [place, program] of order.entries()) {
       const { method, channels, name } = program;
       const [move, load] = await withLoad(() => program.run(round === 0));
-      if (round > 0) all.push({ round, method, channels, program: name, ...move, load });
+      if (round === 0) continue;
+      runsOf.get(program)!.push({ round, place, method, channels, program: name, ...move, load });
     }
   }
-  return all;
+  return [...runsOf.values()].flat();
+}
+
+/**
+ * A round's order: 0, 1, last, 2, last but one and so on, moved on by one each round, so that all
+ * come behind each other. What a program leaves to the next one is then nobody's advantage
+ * (E. J. Williams, Experimental designs balanced for residual effects, 1949).
+ */
+function inOrder<T>(items: readonly T[], round: number): T[] {
+  const count = items.length;
+  return items.map((_, place) => {
+    const step = place % 2 === 1 ? (place + 1) / 2 : count - place / 2;
+    return items[(step + round) % count]!;
+  });
 }

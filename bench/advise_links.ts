@@ -14,7 +14,6 @@
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { parseArgs } from "node:util";
 import { candidatesOf } from "../src/advise/candidates.ts";
 import { calibrate } from "../src/advise/calibrate.ts";
 import type { CodecMeasure, Profile } from "../src/advise/codecs.ts";
@@ -27,7 +26,7 @@ import { type EndFigures, OurSource, QemuSource, type SendingEnd } from "./_ends
 import { FarHost, TBF_FRAMING } from "./_link.ts";
 import { withLoad } from "./_load.ts";
 import { describeMachine } from "./_machine.ts";
-import { parseCount, parseList, parseSize, reported } from "./_options.ts";
+import { parseCount, parseList, parseSize, readOptions, reported } from "./_options.ts";
 import { describeImage, Place } from "./_place.ts";
 import {
   type Ends,
@@ -50,17 +49,15 @@ const NEAR_BEST = 0.05;
 const QEMU = "qemu";
 const OUR_METHODS = ["none", "zlib", "zstd", "qpl", "qatzip"];
 
-const { values } = parseArgs({
-  options: {
-    size: { type: "string", default: "1G" },
-    runs: { type: "string", default: "5" },
-    links: { type: "string", default: "1,2.5,5,10,none" },
-    channels: { type: "string", default: "1,2,4" },
-    method: { type: "string", default: OUR_METHODS.join(",") },
-    senders: { type: "string", default: "deno,qemu" },
-    qemu: { type: "string" },
-    json: { type: "string" },
-  },
+const values = readOptions({
+  size: { type: "string", default: "1G" },
+  runs: { type: "string", default: "5" },
+  links: { type: "string", default: "1,2.5,5,10,none" },
+  channels: { type: "string", default: "1,2,4" },
+  method: { type: "string", default: OUR_METHODS.join(",") },
+  senders: { type: "string", default: "deno,qemu" },
+  qemu: { type: "string" },
+  json: { type: "string" },
 });
 const size = parseSize(values.size);
 const runs = parseCount(values.runs);

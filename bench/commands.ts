@@ -8,11 +8,10 @@ import { spawnSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { print, tell } from "../src/cli/output.ts";
 import { withLoad } from "./_load.ts";
 import { describeMachine } from "./_machine.ts";
-import { COMMON, parseCount, parseList, reported } from "./_options.ts";
+import { COMMON, parseCount, parseList, readOptions, reported } from "./_options.ts";
 import { describeImage, Place } from "./_place.ts";
 import { multifd, RUNTIMES } from "./_process.ts";
 import { type Check, printChecks, runBenchmark, writeReport } from "./_report.ts";
@@ -28,7 +27,7 @@ const COMMANDS: Record<string, readonly string[]> = {
 const WARM_UP = 2;
 
 const { runs, runtime, json } = COMMON;
-const { values } = parseArgs({ options: { runs, runtime, json } });
+const values = readOptions({ runs, runtime, json });
 const count = parseCount(values.runs);
 const runtimes = parseList(values.runtime, RUNTIMES);
 const place = new Place(0);

@@ -16,11 +16,10 @@ import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { print, table } from "../src/cli/output.ts";
 import { describeMachine } from "./_machine.ts";
 import { movesTable, noiseNotes } from "./_moves_table.ts";
-import { COMMON, parseCount, parseList, parseSize, reported } from "./_options.ts";
+import { COMMON, parseCount, parseList, parseSize, readOptions, reported } from "./_options.ts";
 import { describeImage, Place } from "./_place.ts";
 import {
   type Figures,
@@ -42,7 +41,7 @@ const GATE: Record<string, Limits> = {
 };
 const LEVEL = "1";
 
-const { values } = parseArgs({ options: { ...COMMON, transport: { type: "string" } } });
+const values = readOptions({ ...COMMON, transport: { type: "string" } });
 const size = parseSize(values.size);
 const runs = parseCount(values.runs);
 const channelCounts = values.channels.split(",").map(parseCount);

@@ -13,7 +13,6 @@ import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { MOST_THREADS } from "../src/channels/channel_workers.ts";
 import { print, tell } from "../src/cli/output.ts";
 import { methodNames } from "../src/methods/registry.ts";
@@ -23,19 +22,17 @@ import { growthChecks, type GrowthRun, type RateRun, type Start } from "./_growt
 import { withLoad } from "./_load.ts";
 import { describeMachine } from "./_machine.ts";
 import { peakResident, watchResident } from "./_memory.ts";
-import { COMMON, parseCount, parseList, parseSize, reported } from "./_options.ts";
+import { COMMON, parseCount, parseList, parseSize, readOptions, reported } from "./_options.ts";
 import { describeImage, Place } from "./_place.ts";
 import { move, multifd, recvCommand, RUNTIMES, sendCommand, start } from "./_process.ts";
 import { printChecks, runBenchmark, writeReport } from "./_report.ts";
 
-const { values } = parseArgs({
-  options: {
-    ...COMMON,
-    large: { type: "string", default: "16G" },
-    channels: { type: "string", default: "2,16" },
-    rate: { type: "string", default: "100M" },
-    method: { type: "string", default: "none,zstd" },
-  },
+const values = readOptions({
+  ...COMMON,
+  large: { type: "string", default: "16G" },
+  channels: { type: "string", default: "2,16" },
+  rate: { type: "string", default: "100M" },
+  method: { type: "string", default: "none,zstd" },
 });
 const size = parseSize(values.size);
 const large = parseSize(values.large);

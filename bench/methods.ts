@@ -7,7 +7,6 @@ import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import process from "node:process";
-import { parseArgs } from "node:util";
 import { writeDemoImage } from "../src/cli/demo_image.ts";
 import { print, table } from "../src/cli/output.ts";
 import { NATIVE_ENGINES, nativeEngine } from "../ffi/engines.ts";
@@ -26,6 +25,7 @@ import {
 import { isZeroPage } from "../src/ram/zero_page.ts";
 import { withLoad } from "./_load.ts";
 import { describeMachine } from "./_machine.ts";
+import { readOptions } from "./_options.ts";
 import { describeImage, type ImageInfo } from "./_place.ts";
 import { type EngineFigures, type StepFigures, writeReport } from "./_report.ts";
 import { relativeSpread, type Spread, spreadOf } from "./_statistics.ts";
@@ -181,7 +181,7 @@ function timeSteps(): StepFigures[] {
   ];
 }
 
-const { values } = parseArgs({ options: { json: { type: "string" } } });
+const values = readOptions({ json: { type: "string" } });
 const [packets, image] = makePackets();
 print(`${packets.length} packets of 512 KiB, median of ${ROUNDS}, ${process.arch}`);
 const measured = candidates();

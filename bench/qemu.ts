@@ -18,7 +18,6 @@
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
-import { parseArgs } from "node:util";
 import { print, table } from "../src/cli/output.ts";
 import {
   OurDestination,
@@ -30,7 +29,7 @@ import {
 } from "./_ends.ts";
 import { describeMachine } from "./_machine.ts";
 import { movesTable, noiseNotes } from "./_moves_table.ts";
-import { COMMON, parseCount, parseList, parseSize, reported } from "./_options.ts";
+import { COMMON, parseCount, parseList, parseSize, readOptions, reported } from "./_options.ts";
 import { describeImage, Place } from "./_place.ts";
 import { type Ends, type Figures, RUNTIMES } from "./_process.ts";
 import { BLOCK, findQemu, methodsOf, type QemuProgram } from "./_qemu.ts";
@@ -53,13 +52,11 @@ const TARGETS: Record<string, Limits> = {
 /** With a QEMU at one end: no slower. */
 const MIXED: Limits = { whole: {}, wall: { atMost: 1 }, cpu: {}, bytes: {} };
 
-const { values } = parseArgs({
-  options: {
-    ...COMMON,
-    channels: { type: "string", default: "1,2" },
-    method: { type: "string", default: Object.keys(TARGETS).join(",") },
-    qemu: { type: "string" },
-  },
+const values = readOptions({
+  ...COMMON,
+  channels: { type: "string", default: "1,2" },
+  method: { type: "string", default: Object.keys(TARGETS).join(",") },
+  qemu: { type: "string" },
 });
 const size = parseSize(values.size);
 const runs = parseCount(values.runs);

@@ -6,10 +6,9 @@
  *
  * `deno run -A bench/qemu_codecs.ts [--size 512M] [--runs 3] [--image FILE] [--qemu PATH]`
  */
-import { parseArgs } from "node:util";
 import type { CodecMeasure, Profile } from "../src/advise/codecs.ts";
 import { print, table, tell } from "../src/cli/output.ts";
-import { parseCount, parseSize } from "./_options.ts";
+import { parseCount, parseSize, readOptions } from "./_options.ts";
 import { Place } from "./_place.ts";
 import { profileOf } from "./_profile.ts";
 import { findQemu, methodsOf } from "./_qemu.ts";
@@ -20,13 +19,11 @@ import { median } from "./_statistics.ts";
 const ENCODER = "isal";
 const DECODERS: Record<string, string> = { zlib: "isal", qpl: "libdeflate", qatzip: "libdeflate" };
 
-const { values } = parseArgs({
-  options: {
-    size: { type: "string", default: "512M" },
-    runs: { type: "string", default: "3" },
-    image: { type: "string" },
-    qemu: { type: "string" },
-  },
+const values = readOptions({
+  size: { type: "string", default: "512M" },
+  runs: { type: "string", default: "3" },
+  image: { type: "string" },
+  qemu: { type: "string" },
 });
 const size = parseSize(values.size);
 const runs = parseCount(values.runs);

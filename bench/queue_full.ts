@@ -4,23 +4,21 @@
  * `deno run -A bench/queue_full.ts [--rate 60] [--depth 16] [--runs 9]`. Published for a real
  * IAA and whole migrations: 14.6 s against 18.4 s. Needs `make -C native-shim sim`.
  */
-import { parseArgs } from "node:util";
 import { nativeEngine } from "../ffi/engines.ts";
 import { print, table } from "../src/cli/output.ts";
 import { sumCounts } from "../src/engines/engine.ts";
 import { Sim } from "../tests/faults/_sim.ts";
 import { mixedPages } from "../tests/migration/_migrate.ts";
+import { readOptions } from "./_options.ts";
 
 const PAGE = 4096;
 const PACKET_PAGES = 128;
 const PACKETS = 32;
 
-const { values } = parseArgs({
-  options: {
-    rate: { type: "string", default: "60" },
-    depth: { type: "string", default: "16" },
-    runs: { type: "string", default: "9" },
-  },
+const values = readOptions({
+  rate: { type: "string", default: "60" },
+  depth: { type: "string", default: "16" },
+  runs: { type: "string", default: "9" },
 });
 const runs = Number(values.runs);
 const pages = mixedPages(PACKETS * PACKET_PAGES, PAGE, 1);

@@ -17,9 +17,8 @@ import fs from "node:fs";
 import path from "node:path";
 import process from "node:process";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import { print, tell } from "../src/cli/output.ts";
-import { COMMON, parseList, parseSize } from "./_options.ts";
+import { COMMON, parseList, parseSize, readOptions } from "./_options.ts";
 import { renderPage, type Results } from "./_page.ts";
 import { Place } from "./_place.ts";
 import { findQemu } from "./_qemu.ts";
@@ -36,19 +35,17 @@ const SUITES: Record<string, { script: string; takes: readonly string[] }> = {
   growth: { script: "growth.ts", takes: ["size", "large", "rate", "runs", "runtime", "image"] },
 };
 
-const { values } = parseArgs({
-  options: {
-    size: COMMON.size,
-    runs: COMMON.runs,
-    runtime: COMMON.runtime,
-    channels: { type: "string", default: "1,2" },
-    large: { type: "string", default: "16G" },
-    rate: { type: "string", default: "100M" },
-    qemu: { type: "string" },
-    only: { type: "string", default: Object.keys(SUITES).join(",") },
-    out: { type: "string", default: path.join(here, "results") },
-    page: { type: "string" },
-  },
+const values = readOptions({
+  size: COMMON.size,
+  runs: COMMON.runs,
+  runtime: COMMON.runtime,
+  channels: { type: "string", default: "1,2" },
+  large: { type: "string", default: "16G" },
+  rate: { type: "string", default: "100M" },
+  qemu: { type: "string" },
+  only: { type: "string", default: Object.keys(SUITES).join(",") },
+  out: { type: "string", default: path.join(here, "results") },
+  page: { type: "string" },
 });
 
 /** What a benchmark needs and is not here. */
