@@ -63,14 +63,16 @@ export async function interleave(programs: readonly Program[], runs: number): Pr
 }
 
 /**
- * A round's order: 0, 1, last, 2, last but one and so on, moved on by one each round, so that all
- * come behind each other. What a program leaves to the next one is then nobody's advantage
- * (E. J. Williams, Experimental designs balanced for residual effects, 1949).
+ * A round's order: 0, 1, last, 2, last but one and so on, moved on by one each round and backwards
+ * in every other one, so that all come behind each other equally often. What a program leaves to
+ * the next one is then nobody's advantage (E. J. Williams, Experimental designs balanced for the
+ * estimation of residual effects of treatments, 1949).
  */
 function inOrder<T>(items: readonly T[], round: number): T[] {
   const count = items.length;
-  return items.map((_, place) => {
+  const order = items.map((_, place) => {
     const step = place % 2 === 1 ? (place + 1) / 2 : count - place / 2;
     return items[(step + round) % count]!;
   });
+  return round % 2 === 0 ? order : order.reverse();
 }

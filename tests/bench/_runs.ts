@@ -5,6 +5,7 @@ import type { Run } from "../../bench/_rounds.ts";
 export function makeRun(program: string, time: number, other: Partial<Run> = {}): Run {
   return {
     round: 1,
+    place: 0,
     method: "none",
     channels: 2,
     program,
