@@ -15,14 +15,16 @@ import {
 } from "./_migrate.ts";
 import { holdings, residentMemory, settledHoldings } from "./_process.ts";
 
-const MIGRATIONS = Number(process.env.MIGRATIONS ?? 12);
+const MIGRATIONS = Number(process.env.MIGRATIONS ?? 24);
 const SPARSE_GIB = Number(process.env.SPARSE_GIB ?? 0.25);
 const METHODS = ["none", "zlib", "zstd", "qpl", "uadk", "qatzip"];
 /**
- * Growth from the second to the last quarter, which is half of the migrations. Bun keeps 6 KiB of
- * each worker that has opened a shared object, whatever else that did: 35 KiB a migration here.
+ * Growth from the second to the last quarter, which is half of the migrations: less than a leak of
+ * one channel's buffers, 2 MiB, each time. Garbage of other tests in this process is up to 16 MiB.
+ * Bun keeps 6 KiB of each worker that has opened a shared object, whatever else that did: 35 KiB a
+ * migration here.
  */
-const MOST_MIB = 12 + MIGRATIONS / 2 * 60 / 1024;
+const MOST_MIB = 20 + MIGRATIONS / 2 * 60 / 1024;
 /** Growth while a sparse image streams: buffers of channels, and garbage. */
 const MOST_STREAM_MIB = 64;
 /** Between looks at what is held while an image streams: some dozens a migration, whatever its size. */
