@@ -20,7 +20,7 @@ const SPARSE_GIB = Number(process.env.SPARSE_GIB ?? 0.25);
 const METHODS = ["none", "zlib", "zstd", "qpl", "uadk", "qatzip"];
 /**
  * Growth from the second to the last quarter, which is half of the migrations: less than a leak of
- * one channel's buffers, 2 MiB, each time. Garbage of other tests in this process is up to 16 MiB.
+ * one channel's buffers, 2 MiB, each time. Under Bun other tests leave garbage in this process.
  * Bun keeps 6 KiB of each worker that has opened a shared object, whatever else that did: 35 KiB a
  * migration here.
  */
